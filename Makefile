@@ -1,0 +1,75 @@
+# make app: serve the workbench.  make test: check and test it.  Both make .venv when it is missing or out of date.
+# Variables: PYTHON=path of a Python >= 3.11, PORT=8501, ARGS="-k name" for pytest.
+
+PORT ?= 8501
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+APP := $(VENV)/.app-installed
+TEST := $(VENV)/.test-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# A stamp names the directory that it was written in: a moved checkout, or a virtual environment
+# whose Python is gone, is made anew rather than failing later on a stale path.
+ifneq ($(shell test -x $(BIN)/python && cat $(APP) 2>/dev/null),$(CURDIR))
+STALE := stale
+endif
+
+.PHONY: setup test-setup app test check format lock clean stale
+setup: $(APP)
+test-setup: $(TEST)
+
+$(APP): pyproject.toml requirements/app.txt $(STALE)
+	@python='$(PYTHON)'; found=; \
+	for each in $${python:-python3.13 python3.12 python3.11 python3 python}; do \
+	    "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    found=$$each; \
+	    "$$each" -c 'import ensurepip, venv' 2>/dev/null && break; \
+	    found="$$each without venv"; \
+	done; \
+	case "$$found" in \
+	    '') echo "No Python >= 3.11 found (tried $${python:-python3.13, python3.12, python3.11, python3, python})." \
+	             "Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1;; \
+	    *' without venv') echo "$${found% without venv} has no venv module. On Debian and Ubuntu:" \
+	             "apt-get install python3-venv" >&2; exit 1;; \
+	esac; \
+	set -x; \
+	if [ -n '$(STALE)' ]; then "$$found" -m venv --clear $(VENV); fi
+	$(PIP) install --requirement requirements/app.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@printf '%s\n' '$(CURDIR)' > $@
+
+$(TEST): $(APP) requirements/test.txt
+	$(PIP) install --requirement requirements/test.txt
+	@touch $@
+
+app: setup
+	$(BIN)/workbench app --port $(PORT)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: test-setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .cache/import-linter
+
+format: test-setup
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# Pin anew, keeping every pin that still fits (delete a line to renew it); needs `uv`. The CUDA libraries that
+# PyPI's Linux build of torch asks for are left to pip: a CPU build of the same version does without them.
+lock:
+	for set in "app --extra app" "test --extra app --extra test"; do \
+	    set -e -- $$set; name=$$1; shift; \
+	    uv pip compile pyproject.toml requirements/build.in "$$@" --quiet --universal --fork-strategy fewest \
+	        --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
+	        --custom-compile-command "make lock" --output-file requirements/$$name.txt; \
+	    grep -vE '^(cuda|nvidia|triton)' requirements/$$name.txt > requirements/$$name.new; \
+	    mv requirements/$$name.new requirements/$$name.txt; \
+	done
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info

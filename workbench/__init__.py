@@ -1,0 +1,63 @@
+"""The Task-MoE workbench: see, cut, prove, measure and ship the part of a translation model that a task needs.
+
+    import workbench as wb
+
+    model = wb.load("checkpoints/captions-task-moe")
+    model.translate(["A man rides a horse."], source="en", target="de")
+
+Names are imported when first used, so that `import workbench` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translation, Translator
+    from workbench.errors import WorkbenchError
+    from workbench.evaluation.quality import Scores, evaluate
+    from workbench.evaluation.speed import Speeds, benchmark
+    from workbench.evaluation.testset import TestSet, load_testset
+    from workbench.routing.trace import Routes, trace_routes
+    from workbench.routing.usage import Usage, expert_usage
+    from workbench.subnetworks.extract import extract
+    from workbench.subnetworks.proof import Proof, prove
+    from workbench.tasks import Task, parse_task
+
+    load = Translator.load
+
+_HOMES = {
+    "Translation": "workbench.decoding.translator",
+    "Translator": "workbench.decoding.translator",
+    "WorkbenchError": "workbench.errors",
+    "Scores": "workbench.evaluation.quality",
+    "evaluate": "workbench.evaluation.quality",
+    "Speeds": "workbench.evaluation.speed",
+    "benchmark": "workbench.evaluation.speed",
+    "TestSet": "workbench.evaluation.testset",
+    "load_testset": "workbench.evaluation.testset",
+    "Routes": "workbench.routing.trace",
+    "trace_routes": "workbench.routing.trace",
+    "Usage": "workbench.routing.usage",
+    "expert_usage": "workbench.routing.usage",
+    "extract": "workbench.subnetworks.extract",
+    "Proof": "workbench.subnetworks.proof",
+    "prove": "workbench.subnetworks.proof",
+    "Task": "workbench.tasks",
+    "parse_task": "workbench.tasks",
+}
+
+__all__ = ["load", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        return importlib.import_module("workbench.decoding.translator").Translator.load
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: the only code that knows their format."""

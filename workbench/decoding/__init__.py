@@ -1,0 +1,1 @@
+"""Decoding: sentences in, translations out, through a bounded number of compiled programs."""

@@ -1,0 +1,86 @@
+"""Compiled programs: few shapes, each compiled once, timed apart from running and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+
+#: Lengths in tokens that sentences are padded to.
+LENGTHS = (16, 32, 64, 128, 256, 512, 1024)
+#: Sentences that batches are padded to.
+BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def bucket(size: int, sizes: tuple[int, ...]) -> int:
+    """The smallest of `sizes` that holds `size`; `size` itself beyond the largest."""
+    return next((s for s in sizes if s >= size), size)
+
+
+class Programs:
+    """Compiled versions of one function of arrays, one for each shape it has been called with.
+
+    `compiled` counts them; `compile_seconds` is the time spent on them in all.
+    """
+
+    def __init__(self, function: Callable[..., Any], static_argnames: tuple[str, ...] = ()) -> None:
+        self._jitted = jax.jit(function, static_argnames=static_argnames)
+        self._programs: dict[Any, Callable[..., Any]] = {}
+        self.compile_seconds = 0.0
+
+    @property
+    def compiled(self) -> int:
+        """How many shapes have been compiled."""
+        return len(self._programs)
+
+    def get(self, *arguments: Any, **static: Any) -> Callable[..., Any]:
+        """The program for the shapes of these arguments, compiled now if it is new.
+
+        It is called with the arguments alone; the static ones are part of it.
+        """
+        key = (tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments)), tuple(static.items()))
+        if key not in self._programs:
+            began = time.perf_counter()
+            self._programs[key] = self._jitted.lower(*arguments, **static).compile()
+            self.compile_seconds += time.perf_counter() - began
+        return self._programs[key]
+
+
+def _shape(leaf: Any) -> Any:
+    return leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)
+
+
+def enable_compilation_cache() -> Path:
+    """Keep compiled programs on disk, so that the next process starts warm. Call before making arrays.
+
+    The directory is `$JAX_COMPILATION_CACHE_DIR` or lies in the user's cache directory; its name holds the
+    version of jaxlib and the device, since programs of another do not fit.
+    """
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if chosen:
+        directory = Path(chosen)
+    else:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        device = f"{jax.default_backend()}-{_processor()}"
+        directory = home / "task-moe-workbench" / f"programs-{jaxlib.__version__}-{device}"
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return directory
+
+
+def _processor() -> str:
+    """A short name of this processor and what it can do: compiled code may not run on another."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

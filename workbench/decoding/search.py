@@ -1,0 +1,120 @@
+"""Greedy search in one loop on the device, with cached keys and values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from workbench.nn.network import TranslationNetwork
+from workbench.nn.routers import sentence_mean
+from workbench.nn.transformer import Cache
+
+
+class Request(NamedTuple):
+    """What to translate: B sentences, padded to S tokens.
+
+    source: int32 [B, S], padded with pad_id. encoder_task_ids, decoder_task_ids: int32 [B], router rows.
+    language_ids: int32 [B], the token that every translation begins with. limits: int32 [B], most tokens
+    to write after it, the end token included; 0 in rows that only fill the batch.
+    """
+
+    source: jax.Array
+    encoder_task_ids: jax.Array
+    decoder_task_ids: jax.Array
+    language_ids: jax.Array
+    limits: jax.Array
+
+
+class Found(NamedTuple):
+    """What was found: tokens int32 [B, capacity] after the language token, padded with pad_id; lengths int32 [B],
+    the end token included; scores float32 [B], sum of log-probabilities (zero unless asked for).
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    scores: jax.Array
+
+
+class _State(NamedTuple):
+    step: jax.Array  # tokens written so far, language token not counted
+    cache: Cache
+    logits: jax.Array  # [B, V], of the token to write next
+    finished: jax.Array  # bool [B]
+    found: Found
+
+
+def greedy(
+    network: TranslationNetwork, request: Request, capacity: int, with_scores: bool
+) -> Found:
+    """The most probable token at every step, until the end token or the sentence's limit.
+
+    capacity: tokens there is room for, at least the largest limit; static, it shapes the cache. The loop ends
+    as soon as every sentence has, so a roomy capacity costs memory rather than steps.
+    """
+    config = network.config
+    encoded = network.encode(request.source, request.encoder_task_ids)
+    sentence = sentence_mean(encoded.states, encoded.mask)
+    batch = request.source.shape[0]
+
+    def extend(tokens: jax.Array, position: jax.Array | int, cache: Cache):  # type: ignore[no-untyped-def]
+        states, cache, _ = network.decoder.extend(
+            network.embed(tokens, position),
+            position,
+            cache,
+            encoded.mask,
+            sentence,
+            request.decoder_task_ids,
+        )
+        return network.logits(states[:, -1]), cache
+
+    # The decoder reads the end token, then the target language's: NLLB's prefix, two tokens at once.
+    prefix = jnp.stack([jnp.full(batch, config.eos_id), request.language_ids], axis=1)
+    logits, cache = extend(
+        prefix.astype(jnp.int32), 0, network.decoder.empty_cache(encoded, capacity + 2)
+    )
+    start = _State(
+        step=jnp.int32(0),
+        cache=cache,
+        logits=logits,
+        finished=request.limits <= 0,
+        found=Found(
+            jnp.full((batch, capacity), config.pad_id, jnp.int32),
+            jnp.zeros(batch, jnp.int32),
+            jnp.zeros(batch, jnp.float32),
+        ),
+    )
+
+    def unfinished(state: _State) -> jax.Array:
+        return ~state.finished.all() & (state.step < capacity)
+
+    def write(state: _State) -> _State:
+        best, highest = first_argmax(state.logits)
+        token = jnp.where(state.finished, config.pad_id, best)
+        found = state.found
+        scores = found.scores
+        if with_scores:
+            gain = highest - jax.nn.logsumexp(state.logits.astype(jnp.float32), axis=-1)
+            scores = scores + jnp.where(state.finished, 0.0, gain)
+        lengths = found.lengths + ~state.finished
+        finished = state.finished | (token == config.eos_id) | (lengths >= request.limits)
+        tokens = jax.lax.dynamic_update_slice_in_dim(
+            found.tokens, token[:, None], state.step, axis=1
+        )
+        logits, cache = extend(token[:, None], state.step + 2, state.cache)
+        return _State(state.step + 1, cache, logits, finished, Found(tokens, lengths, scores))
+
+    return jax.lax.while_loop(unfinished, write, start).found
+
+
+def first_argmax(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Index int32 [B] of the first largest of `logits` [B, V], and its value float32 [B].
+
+    Two plain reductions, which XLA vectorises on CPU; its argmax is one reduction over pairs, which it
+    does not.
+    """
+    highest = logits.max(axis=-1)
+    places = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    best = jnp.where(logits == highest[:, None], places, logits.shape[-1] - 1).min(axis=-1)
+    return best, highest.astype(jnp.float32)

@@ -1,0 +1,252 @@
+"""The translator: a loaded checkpoint that turns sentences of one language into another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from workbench.checkpoint.directory import Checkpoint, read_checkpoint, write_checkpoint
+from workbench.config import ModelConfig
+from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
+from workbench.decoding.search import Found, Request, greedy
+from workbench.errors import WorkbenchError
+from workbench.languages import find_language
+from workbench.nn.network import TranslationNetwork
+from workbench.tasks import Task
+from workbench.text.segmentation import split_long
+from workbench.text.tokenizer import Tokenizer
+
+
+class Translation(str):
+    """A translation: its text, with what is known about it.
+
+    token_ids: what the network wrote after the language token, the end token included; for a text that was
+    split, the pieces' one after another. tokens: the same as pieces of text. score: mean log-probability
+    of a token in nats. seconds: its share of the time its batch ran; compile_seconds: time spent compiling
+    programs for this call, the same for all of its translations. truncated: whether the limit cut it short.
+    """
+
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    score: float
+    seconds: float
+    compile_seconds: float
+    truncated: bool
+
+    @property
+    def text(self) -> str:
+        """The text as a plain string."""
+        return str.__str__(self)
+
+
+class Translator:
+    """A checkpoint in memory, ready to translate.
+
+    name: what tables call it. path: where it was loaded from, if anywhere. card: its model card (Markdown).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        network: TranslationNetwork,
+        *,
+        path: Path | None = None,
+        card: str = "",
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        if tokenizer.vocab_size > config.vocabulary:
+            raise WorkbenchError(
+                f"The tokenizer of {name} has {tokenizer.vocab_size} tokens, but the network's vocabulary"
+                f" only {config.vocabulary}: they do not belong together."
+            )
+        self.name, self.config, self.tokenizer, self.network = name, config, tokenizer, network
+        self.path, self.card, self.provenance = path, card, provenance or {}
+        self._graph, self._parameters = nnx.split(network)
+        self.programs = Programs(self._greedy, static_argnames=("capacity", "with_scores"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Translator:
+        """The translator in a checkpoint directory.
+
+        Raises:
+            WorkbenchError: something about the directory is wrong; one line says what.
+        """
+        enable_compilation_cache()
+        checkpoint = read_checkpoint(Path(path))
+        tokenizer = Tokenizer.load(Path(path))
+        return cls(
+            Path(path).resolve().name,
+            checkpoint.config,
+            tokenizer,
+            checkpoint.network,
+            path=Path(path),
+            card=checkpoint.card,
+            provenance=checkpoint.provenance,
+        )
+
+    def save(self, directory: str | Path, dtype: str = "float32") -> None:
+        """Write a checkpoint directory; nothing is left behind if that fails.
+
+        dtype: how weights are stored, float32 or bfloat16.
+        """
+        write_checkpoint(
+            Path(directory),
+            Checkpoint(self.config, self.network, self.card, self.provenance),
+            write_tokenizer=self.tokenizer.save,
+            dtype=dtype,
+        )
+
+    def task(self, source: str, target: str) -> Task:
+        """The task from `source` to `target`, written in any accepted way.
+
+        Raises:
+            WorkbenchError: a language is unknown, or this checkpoint does not translate the direction.
+        """
+        among = self.config.languages
+        task = Task(find_language(source, among).code, find_language(target, among).code)
+        self.config.check_task(task)
+        return task
+
+    def translate(
+        self,
+        sentences: str | Sequence[str],
+        source: str,
+        target: str,
+        beam_size: int = 1,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        with_scores: bool = True,
+    ) -> list[Translation]:
+        """Translate sentences, in order; an empty or blank one gives an empty translation.
+
+        A text longer than the network's positions is split into sentences, translated and joined again.
+        How sentences are batched or padded does not change their translations.
+
+        Args:
+            sentences: one or many.
+            source, target: languages, as codes, aliases or names.
+            beam_size: 1, greedy search.
+            batch_size: sentences translated at once, at most.
+            max_length: tokens of one translation, at most; default twice its source's tokens plus 32.
+            progress: called with (sentences done, sentences in all) after each batch.
+            with_scores: whether to compute scores; without, they are NaN.
+
+        Raises:
+            WorkbenchError: an unknown direction, or an argument out of range.
+        """
+        task = self.task(source, target)
+        if beam_size != 1:
+            raise WorkbenchError(f"beam_size is {beam_size}: only greedy search, 1, is supported so far.")
+        if batch_size < 1 or (max_length is not None and max_length < 1):
+            raise WorkbenchError(
+                f"batch_size ({batch_size}) and max_length ({max_length}) must be at least 1."
+            )
+        texts = [sentences] if isinstance(sentences, str) else list(sentences)
+        pieces, owners = self._pieces(texts, task.source)
+        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
+        results: list[_Piece | None] = [None] * len(pieces)
+        compiled_before = self.programs.compile_seconds
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            found, seconds = self._run(
+                [pieces[i] for i in chosen], task, batch_size, max_length, with_scores
+            )
+            for row, i in enumerate(chosen):
+                results[i] = _Piece(found, row, seconds / len(chosen))
+            if progress:
+                progress(first + len(chosen), len(order))
+        compile_seconds = self.programs.compile_seconds - compiled_before
+        grouped: list[list[_Piece]] = [[] for _ in texts]
+        for owner, piece in zip(owners, results, strict=True):
+            assert piece is not None
+            grouped[owner].append(piece)
+        joiner = "" if task.target.startswith(("zho", "jpn", "tha", "yue")) else " "
+        return [self._join(parts, joiner, compile_seconds, with_scores) for parts in grouped]
+
+    def _pieces(self, texts: Sequence[str], source: str) -> tuple[list[list[int]], list[int]]:
+        """Token ids of every piece that is translated on its own, and the text that each belongs to."""
+        longest = self.config.max_positions
+        pieces, owners = [], []
+        for owner, (text, ids) in enumerate(
+            zip(texts, self.tokenizer.encode_sources(texts, source), strict=True)
+        ):
+            if len(ids) <= 2:  # nothing but the language and the end
+                continue
+            parts = [ids]
+            if len(ids) > longest:
+                fits = lambda part: len(self.tokenizer.encode_source(part, source)) <= longest  # noqa: E731
+                parts = self.tokenizer.encode_sources(split_long(text, fits), source)
+            pieces += parts
+            owners += [owner] * len(parts)
+        return pieces, owners
+
+    def _run(
+        self,
+        pieces: list[list[int]],
+        task: Task,
+        batch_size: int,
+        max_length: int | None,
+        with_scores: bool,
+    ) -> tuple[Found, float]:
+        """Translate one batch: what was found, as numpy arrays, and the seconds it ran."""
+        request, capacity = self.request(pieces, task, batch_size, max_length)
+        program = self.programs.get(
+            self._parameters, request, capacity=capacity, with_scores=with_scores
+        )
+        began = time.perf_counter()
+        found = jax.device_get(program(self._parameters, request))
+        return found, time.perf_counter() - began
+
+    def request(
+        self, pieces: list[list[int]], task: Task, batch_size: int, max_length: int | None = None
+    ) -> tuple[Request, int]:
+        """The arrays for a batch of token ids, padded to a bucket, and the capacity that goes with them."""
+        positions = self.config.max_positions
+        # A full batch has its own shape; a smaller one goes up to a bucket, never beyond the full one.
+        rows = batch_size if len(pieces) == batch_size else min(bucket(len(pieces), BATCHES), batch_size)
+        length = min(bucket(max(map(len, pieces)), LENGTHS), max(positions, max(map(len, pieces))))
+        capacity = min(2 * length + 32, positions - 2)
+        source = np.full((rows, length), self.config.pad_id, np.int32)
+        limits = np.zeros(rows, np.int32)
+        for row, ids in enumerate(pieces):
+            source[row, : len(ids)] = ids
+            limits[row] = min(max_length or 2 * len(ids) + 32, capacity)
+        encoder_id, decoder_id = self.config.task_ids(task)
+        language = self.tokenizer.language_id(task.target)
+        same = lambda value: np.full(rows, value, np.int32)  # noqa: E731
+        return Request(source, same(encoder_id), same(decoder_id), same(language), limits), capacity
+
+    def _greedy(self, parameters: Any, request: Request, capacity: int, with_scores: bool) -> Found:
+        return greedy(nnx.merge(self._graph, parameters), request, capacity, with_scores)
+
+    def _join(
+        self, parts: list[_Piece], joiner: str, compile_seconds: float, with_scores: bool
+    ) -> Translation:
+        ids = [part.token_ids for part in parts]
+        translation = Translation(joiner.join(self.tokenizer.decode(part) for part in ids))
+        translation.token_ids = tuple(token for part in ids for token in part)
+        translation.tokens = tuple(self.tokenizer.token(token) for token in translation.token_ids)
+        total = sum(float(part.found.scores[part.row]) for part in parts)
+        count = max(1, len(translation.token_ids))
+        translation.score = total / count if with_scores else float("nan")
+        translation.seconds = sum(part.seconds for part in parts)
+        translation.compile_seconds = compile_seconds
+        translation.truncated = any(part[-1] != self.config.eos_id for part in ids)
+        return translation
+
+
+class _Piece:
+    """One row of a batch's result."""
+
+    def __init__(self, found: Found, row: int, seconds: float) -> None:
+        self.found, self.row, self.seconds = found, row, seconds
+        self.token_ids = [int(t) for t in found.tokens[row, : int(found.lengths[row])]]

@@ -1,0 +1,84 @@
+"""The translation network: tied embeddings around an encoder and a decoder."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from workbench.config import ModelConfig
+from workbench.nn.linear import dropout
+from workbench.nn.positions import sinusoidal_positions
+from workbench.nn.transformer import Decoder, Encoded, Encoder, StackRouting
+
+
+class TranslationNetwork(nnx.Module):
+    """Pre-norm encoder-decoder in the M2M100 / NLLB-MoE shape; source and target share one embedding.
+
+    Every method is a pure function of its arguments and the parameters. `key` switches dropout on.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.embedding = nnx.Param(
+            jax.random.normal(rngs.params(), (config.vocabulary, config.d_model))
+            * config.d_model**-0.5
+        )
+        self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = Decoder(config, rngs=rngs)
+
+    def embed(
+        self,
+        tokens: jax.Array,
+        first: jax.Array | int = 0,
+        rate: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Embeddings [B, T, D] of int32 tokens [B, T], the first of them at position `first`."""
+        x = self.embedding[...][tokens]
+        if self.config.scale_embedding:
+            x = x * self.config.d_model**0.5
+        positions = sinusoidal_positions(first, tokens.shape[1], self.config.d_model)
+        return dropout(x + positions.astype(x.dtype), rate, key)
+
+    def encode(
+        self,
+        source: jax.Array,
+        task_ids: jax.Array,
+        rate: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> Encoded:
+        """Encode source tokens [B, S], padded with pad_id; task_ids: encoder router rows [B]."""
+        first, second = (None, None) if key is None else jax.random.split(key)
+        mask = source != self.config.pad_id
+        return self.encoder(self.embed(source, 0, rate, first), mask, task_ids, rate, second)
+
+    def decode(
+        self,
+        target: jax.Array,
+        encoded: Encoded,
+        task_ids: jax.Array,
+        rate: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, StackRouting]:
+        """States [B, T, D] of decoder inputs [B, T] (teacher forcing), and the decoder's routing."""
+        first, second = (None, None) if key is None else jax.random.split(key)
+        return self.decoder(self.embed(target, 0, rate, first), encoded, task_ids, rate, second)
+
+    def logits(self, states: jax.Array) -> jax.Array:
+        """Vocabulary logits [..., V] of decoder states [..., D]."""
+        return states @ self.embedding[...].T
+
+    def __call__(
+        self,
+        source: jax.Array,
+        target: jax.Array,
+        encoder_task_ids: jax.Array,
+        decoder_task_ids: jax.Array,
+        rate: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, dict[str, StackRouting]]:
+        """Decoder states [B, T, D] and `{"encoder": ..., "decoder": ...}` routing, layer by layer."""
+        first, second = (None, None) if key is None else jax.random.split(key)
+        encoded = self.encode(source, encoder_task_ids, rate, first)
+        states, routing = self.decode(target, encoded, decoder_task_ids, rate, second)
+        return states, {"encoder": encoded.routing, "decoder": routing}

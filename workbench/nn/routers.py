@@ -1,0 +1,78 @@
+"""Routers: who goes to which expert, decided by token, by sentence or by task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from workbench.config import RouterConfig
+
+
+class Routing(NamedTuple):
+    """The decision of one layer with experts, over B sentences of T tokens.
+
+    experts: int32 [B, T, K], best first. gates: float32 [B, T, K], the weight of each chosen expert.
+    logits: float32 [B, T, E]. probabilities: float32 [B, T, E], their softmax.
+    Sentence and task routers decide once a sentence; their T axis is 1 until `spread` widens it.
+    """
+
+    experts: jax.Array
+    gates: jax.Array
+    logits: jax.Array
+    probabilities: jax.Array
+
+    def spread(self, length: int) -> Routing:
+        """The same decisions with one row for each of `length` tokens."""
+        return Routing(
+            *(jnp.broadcast_to(a, (a.shape[0], length, a.shape[2])) for a in self)  # type: ignore[misc]
+        )
+
+
+class Router(nnx.Module):
+    """A linear gate [D, E] without bias, in float32, over the vector that its granularity looks at.
+
+    token: the token's vector (GShard, arXiv 2006.16668). sentence: the mean of the sentence's vectors;
+    in the decoder the mean of the encoder's output, since the translation does not exist yet.
+    task: a learned embedding of the task's id, which the paper (arXiv 2110.03742) leaves open.
+    """
+
+    def __init__(self, d_model: int, experts: int, config: RouterConfig, *, rngs: nnx.Rngs) -> None:
+        self.granularity = config.granularity
+        self.top_k = config.top_k
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (d_model, experts)) * d_model**-0.5)
+        if config.granularity == "task":
+            self.task_embedding = nnx.Param(
+                jax.random.normal(rngs.params(), (len(config.keys), d_model))
+            )
+
+    def __call__(self, states: jax.Array, sentence: jax.Array, task_ids: jax.Array) -> Routing:
+        """Choose experts for `states` [B, T, D], given sentence vectors [B, D] and task ids [B]."""
+        if self.granularity == "token":
+            seen = states
+        elif self.granularity == "sentence":
+            seen = sentence[:, None]
+        else:
+            seen = self.task_embedding[...][task_ids][:, None]
+        return choose(seen.astype(jnp.float32) @ self.kernel[...].astype(jnp.float32), self.top_k)
+
+
+def choose(logits: jax.Array, top_k: int) -> Routing:
+    """The `top_k` largest of `logits` [B, T, E], with gates.
+
+    With two or more experts the gates are renormalised over the chosen ones (GShard, section 2.2); a single
+    expert keeps its probability as gate, else the router would have no gradient (Switch, arXiv 2101.03961).
+    """
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    gates, experts = jax.lax.top_k(probabilities, top_k)
+    if top_k > 1:
+        gates = gates / jnp.maximum(gates.sum(axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+    return Routing(experts.astype(jnp.int32), gates, logits, probabilities)
+
+
+def sentence_mean(states: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean [B, D] of `states` [B, S, D] over the positions where `mask` [B, S] is true."""
+    weights = mask[..., None].astype(states.dtype)
+    return (states * weights).sum(axis=1) / jnp.maximum(weights.sum(axis=1), 1)

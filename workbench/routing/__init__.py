@@ -1,0 +1,1 @@
+"""Routing: which experts a model's own decisions went to."""

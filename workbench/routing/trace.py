@@ -1,0 +1,221 @@
+"""Traces: the routing of translations, as the network itself returned it, in one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from flax import nnx
+
+from workbench.decoding.programs import BATCHES, LENGTHS, bucket
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.tasks import Task
+
+COLUMNS = (
+    "sentence",
+    "task",
+    "stack",
+    "layer",
+    "position",
+    "token",
+    "rank",
+    "expert",
+    "gate",
+)
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The routing of sentences of one or more tasks.
+
+    frame: the tidy table, a row for each sentence, layer with experts, token and chosen expert: `sentence`
+    (its number), `task`, `stack` (encoder or decoder), `layer` (from 0), `position` and `token` (what went in at
+    that position; in the decoder, the token just read), `rank` (0: first choice), `expert`, `gate` (weight of
+    that expert's output). Padding has no rows.
+    sources, translations: the sentences; a blank sentence has no rows.
+    layers: the layers with experts of each stack, and `experts` how many each has.
+    """
+
+    frame: pd.DataFrame
+    tasks: tuple[Task, ...]
+    sources: tuple[str, ...]
+    translations: tuple[str, ...]
+    layers: dict[str, tuple[int, ...]]
+    experts: dict[str, int]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The tidy table, as described above."""
+        return self.frame
+
+    def __add__(self, other: Routes) -> Routes:
+        """Both together; the sentences of `other` are numbered on."""
+        if (self.layers, self.experts) != (other.layers, other.experts):
+            raise WorkbenchError("Routes of networks with different experts cannot be joined.")
+        moved = other.frame.assign(sentence=other.frame["sentence"] + len(self.sources))
+        frame = pd.concat([self.frame, moved], ignore_index=True)
+        tasks = tuple(dict.fromkeys(self.tasks + other.tasks))
+        for column in ("task", "stack", "token"):
+            frame[column] = frame[column].astype("category")
+        return Routes(
+            frame,
+            tasks,
+            self.sources + other.sources,
+            self.translations + other.translations,
+            self.layers,
+            self.experts,
+        )
+
+
+def trace_routes(
+    model: Translator,
+    sources: str | Sequence[str],
+    source: str,
+    target: str,
+    references: Sequence[str] | None = None,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Routes:
+    """The routing of the model's own translations of `sources`, or of given `references`.
+
+    A sentence longer than the network's positions is cut there: its tokens beyond have no rows.
+
+    Raises:
+        WorkbenchError: the model has no experts, does not translate the direction, or there are not as many
+            references as sources.
+    """
+    task = model.task(source, target)
+    if model.config.is_dense:
+        raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
+    texts = [sources] if isinstance(sources, str) else list(sources)
+    if references is not None and len(references) != len(texts):
+        raise WorkbenchError(f"There are {len(texts)} sources but {len(references)} references.")
+    longest = model.config.max_positions
+    source_ids = [x[:longest] for x in model.tokenizer.encode_sources(texts, task.source)]
+    if references is None:
+        outputs = model.translate(texts, task.source, task.target, batch_size=batch_size)
+        language = model.tokenizer.language_id(task.target)
+        target_ids = [[language, *output.token_ids][:longest] for output in outputs]
+        written = [output.text for output in outputs]
+    else:
+        written = list(references)
+        target_ids = [x[:longest] for x in model.tokenizer.encode_targets(written, task.target)]
+
+    kept = [i for i, ids in enumerate(source_ids) if len(ids) > 2]
+    kept.sort(key=lambda i: len(source_ids[i]) + len(target_ids[i]))
+    run = _program(model)
+    parts: list[pd.DataFrame] = []
+    for first in range(0, len(kept), batch_size):
+        chosen = kept[first : first + batch_size]
+        parts += run(chosen, source_ids, target_ids, task, batch_size)
+        if progress:
+            progress(first + len(chosen), len(kept))
+    empty = pd.DataFrame({column: [] for column in COLUMNS})
+    frame = pd.concat(parts, ignore_index=True) if parts else empty
+    frame = frame.sort_values(["sentence", "stack", "layer", "position", "rank"], ignore_index=True)
+    return Routes(
+        _compact(frame, model, task),
+        (task,),
+        tuple(texts),
+        tuple(written),
+        {name: stack.expert_layers for name, stack in model.config.stacks if stack.router},
+        {name: stack.experts for name, stack in model.config.stacks if stack.router},
+    )
+
+
+def _program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
+    """A function that gives the tables of a batch, one a layer with experts."""
+    config = model.config
+    graph, parameters = nnx.split(model.network)
+    pad = config.pad_id
+
+    @jax.jit
+    def routing(parameters: Any, source: Any, target: Any, encoder_ids: Any, decoder_ids: Any) -> Any:
+        found = nnx.merge(graph, parameters)(source, target, encoder_ids, decoder_ids)[1]
+        # The decision alone: logits over all experts would be many times larger.
+        return jax.tree.map(
+            lambda layer: (layer.experts, layer.gates), found, is_leaf=lambda x: hasattr(x, "gates")
+        )
+
+    def run(
+        chosen: Sequence[int],
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        task: Task,
+        batch_size: int,
+    ) -> list[pd.DataFrame]:
+        rows = min(bucket(len(chosen), BATCHES), max(batch_size, len(chosen)))
+        # The decoder reads the end token, then all but the last of what it writes.
+        inputs = {
+            "encoder": [list(sources[i]) for i in chosen],
+            "decoder": [[config.eos_id, *targets[i][:-1]] for i in chosen],
+        }
+        arrays = {}
+        for stack, ids in inputs.items():
+            length = bucket(max(map(len, ids)), LENGTHS)
+            arrays[stack] = np.full((rows, length), pad, np.int32)
+            for row, tokens in enumerate(ids):
+                arrays[stack][row, : len(tokens)] = tokens
+        task_ids = [np.full(rows, i, np.int32) for i in config.task_ids(task)]
+        found = jax.device_get(
+            routing(parameters, arrays["encoder"], arrays["decoder"], *task_ids)
+        )
+        return [
+            _table(np.asarray(chosen), inputs[name], stack.expert_layers[index], name, *layer)
+            for name, stack in config.stacks
+            for index, layer in enumerate(found[name])
+        ]
+
+    return run
+
+
+def _table(
+    sentences: np.ndarray,
+    ids: Sequence[Sequence[int]],
+    layer: int,
+    stack: str,
+    experts: np.ndarray,
+    gates: np.ndarray,
+) -> pd.DataFrame:
+    """Rows of one layer: experts and gates [B, T or 1, K] of sentences with token ids `ids`."""
+    lengths = np.array([len(tokens) for tokens in ids])
+    rows = np.repeat(np.arange(len(ids)), lengths)
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    where = np.minimum(positions, experts.shape[1] - 1)
+    top_k = experts.shape[2]
+    repeat = lambda values: np.repeat(values, top_k)  # noqa: E731
+    return pd.DataFrame(
+        {
+            "sentence": repeat(sentences[rows]),
+            "stack": stack,
+            "layer": layer,
+            "position": repeat(positions),
+            "token": repeat(np.concatenate([np.asarray(tokens) for tokens in ids])),
+            "rank": np.tile(np.arange(top_k), len(rows)),
+            "expert": experts[rows, where].reshape(-1),
+            "gate": gates[rows, where].reshape(-1),
+        }
+    )
+
+
+def _compact(frame: pd.DataFrame, model: Translator, task: Task) -> pd.DataFrame:
+    """The table with tokens as text, in its columns' order and their smallest sensible types."""
+    tokens = frame["token"].astype("int64")
+    names = {i: model.tokenizer.token(int(i)) for i in tokens.unique()}
+    frame = frame.assign(task=str(task), token=tokens.map(names))
+    types: dict[str, Any] = {
+        "sentence": "int32",
+        "task": "category",
+        "stack": "category",
+        "layer": "int16",
+        "position": "int32",
+        "token": "category",
+        "rank": "int8",
+        "expert": "int16",
+        "gate": "float32",
+    }
+    return frame[list(COLUMNS)].astype(types)

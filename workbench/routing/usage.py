@@ -1,0 +1,86 @@
+"""Usage: how often each expert is chosen, by task, stack and layer, as a labelled array."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.routing.trace import Routes
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Counts of choices, labelled.
+
+    counts: float64 [tasks, layers, E], the tokens of a task that chose an expert, at any rank. weights: the same shape,
+    the sum of their gates. tokens: [tasks, layers], tokens routed; padding is never counted, language and end
+    tokens are. tasks: as text. layers: (stack, layer) pairs. A stack with fewer experts than E has zeros beyond.
+    """
+
+    counts: np.ndarray
+    weights: np.ndarray
+    tokens: np.ndarray
+    tasks: tuple[str, ...]
+    layers: tuple[tuple[str, int], ...]
+    experts: tuple[int, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy: task, stack, layer, expert, tokens (choosing it), share (of the task's tokens), gate (mean over all
+        of the task's tokens, zero where not chosen).
+        """
+        rows = []
+        for t, task in enumerate(self.tasks):
+            for i, (stack, layer) in enumerate(self.layers):
+                total = max(1.0, self.tokens[t, i])
+                for expert in range(self.experts[i]):
+                    count = self.counts[t, i, expert]
+                    gate = self.weights[t, i, expert] / total
+                    rows.append((task, stack, layer, expert, int(count), count / total, gate))
+        columns = ["task", "stack", "layer", "expert", "tokens", "share", "gate"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def to_json(self) -> str:
+        """The table as JSON: one object with the tasks, layers and, for each, share and gate by expert."""
+        table: dict[str, Any] = {"tasks": list(self.tasks), "layers": []}
+        for i, (stack, layer) in enumerate(self.layers):
+            kept = slice(0, self.experts[i])
+            total = np.maximum(self.tokens[:, i, None], 1)
+            table["layers"].append(
+                {
+                    "stack": stack,
+                    "layer": layer,
+                    "experts": self.experts[i],
+                    "tokens": dict(zip(self.tasks, self.tokens[:, i].astype(int).tolist(), strict=True)),
+                    "share": dict(
+                        zip(self.tasks, (self.counts[:, i, kept] / total).round(6).tolist(), strict=True)
+                    ),
+                    "gate": dict(
+                        zip(self.tasks, (self.weights[:, i, kept] / total).round(6).tolist(), strict=True)
+                    ),
+                }
+            )
+        return json.dumps(table, indent=2)
+
+
+def expert_usage(routes: Routes) -> Usage:
+    """How often, and with which weight, each task of `routes` chose each expert."""
+    frame = routes.to_frame()
+    tasks = tuple(str(task) for task in routes.tasks)
+    layers = tuple((stack, layer) for stack, found in routes.layers.items() for layer in found)
+    experts = tuple(routes.experts[stack] for stack, _ in layers)
+    shape = (len(tasks), len(layers), max(experts))
+    counts, weights = np.zeros(shape), np.zeros(shape)
+    tokens = np.zeros(shape[:2])
+    place = {key: i for i, key in enumerate(layers)}
+    groups = frame.groupby(["task", "stack", "layer", "expert"], observed=True)["gate"]
+    for (task, stack, layer, expert), gates in groups:
+        index = tasks.index(task), place[stack, layer], expert
+        counts[index], weights[index] = len(gates), gates.sum()
+    firsts = frame[frame["rank"] == 0].groupby(["task", "stack", "layer"], observed=True).size()
+    for (task, stack, layer), count in firsts.items():
+        tokens[tasks.index(task), place[stack, layer]] = count
+    return Usage(counts, weights, tokens, tasks, layers, experts)

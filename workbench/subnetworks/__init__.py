@@ -1,0 +1,1 @@
+"""Sub-networks: the part of a network that a task needs, and the proof that it does the same."""

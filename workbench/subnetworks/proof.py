@@ -1,0 +1,168 @@
+"""The proof of a sub-network: same tokens as its parent, and by how much the logits differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from workbench.decoding.translator import Translation, Translator
+from workbench.errors import WorkbenchError
+from workbench.nn.network import TranslationNetwork
+from workbench.subnetworks.extract import parameter_count
+from workbench.tasks import Task
+
+#: Two best logits closer than this may swap by rounding: a tie (float32).
+TIE = 1e-4
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was compared, and what came out.
+
+    sentences: translated by both, greedily. identical: sentences with equal tokens. ties: the other sentences where, at
+    the first unequal token, the parent's two best logits lie within `TIE`. different: the rest; zero in a sound
+    extraction. largest_logit_difference: over all tokens of the parent's translations, both networks
+    reading the same. Parameters and bytes (float32) before and after; `tied` and `differing` are sentence numbers, from 0.
+    """
+
+    task: str
+    parent: str
+    sentences: int
+    identical: int
+    ties: int
+    different: int
+    largest_logit_difference: float
+    parameters_before: int
+    parameters_after: int
+    tied: tuple[int, ...]
+    differing: tuple[int, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no sentence differs but by a tie."""
+        return self.different == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain numbers, strings and lists."""
+        return asdict(self) | {"holds": self.holds, "tie_within": TIE}
+
+    def __str__(self) -> str:
+        saved = 1 - self.parameters_after / self.parameters_before
+        verdict = "proved" if self.holds else "NOT PROVED"
+        return (
+            f"{verdict}: {self.task}, {self.identical} of {self.sentences} sentences token for token"
+            f" equal to {self.parent}, {self.ties} ties, {self.different} different;"
+            f" largest logit difference {self.largest_logit_difference:.2g};"
+            f" {self.parameters_before:,} -> {self.parameters_after:,} parameters ({saved:.1%} fewer)"
+        )
+
+
+def prove(
+    parent: Translator,
+    small: Translator,
+    sources: Sequence[str],
+    task: Task,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Proof:
+    """Translate `sources` with both and compare, token by token and logit by logit.
+
+    progress: called with (sentences done, sentences in all), each network counting.
+
+    Raises:
+        WorkbenchError: there is nothing to compare.
+    """
+    texts = [text for text in sources if text.strip()]
+    if not texts:
+        raise WorkbenchError("A proof needs at least one sentence.")
+    outputs: list[list[Translation]] = []
+    for index, model in enumerate((parent, small)):
+        outputs.append(
+            model.translate(
+                texts,
+                task.source,
+                task.target,
+                batch_size=batch_size,
+                with_scores=False,
+                progress=progress
+                and (lambda done, total, index=index: progress(index * total + done, 2 * total)),  # type: ignore[misc]
+            )
+        )
+    differences, margins = _compare_logits(parent, small, texts, outputs[0], task, batch_size)
+    tied, differing = [], []
+    for number, (a, b) in enumerate(zip(*outputs, strict=True)):
+        if a.token_ids == b.token_ids:
+            continue
+        pairs = zip(a.token_ids, b.token_ids, strict=False)
+        first = next((i for i, (x, y) in enumerate(pairs) if x != y), None)
+        margin = margins.get((number, first)) if first is not None else None
+        (tied if margin is not None and margin <= TIE else differing).append(number)
+    return Proof(
+        task=str(task),
+        parent=parent.name,
+        sentences=len(texts),
+        identical=len(texts) - len(tied) - len(differing),
+        ties=len(tied),
+        different=len(differing),
+        largest_logit_difference=differences,
+        parameters_before=parameter_count(parent.config),
+        parameters_after=parameter_count(small.config),
+        tied=tuple(tied),
+        differing=tuple(differing),
+    )
+
+
+def _compare_logits(
+    parent: Translator,
+    small: Translator,
+    texts: Sequence[str],
+    outputs: Sequence[Translation],
+    task: Task,
+    batch_size: int,
+) -> tuple[float, dict[tuple[int, int], float]]:
+    """Largest difference of the logits at the parent's tokens, and the margins under `TIE` by (sentence, token)."""
+    pad, eos = parent.config.pad_id, parent.config.eos_id
+    language = parent.tokenizer.language_id(task.target)
+    longest = parent.config.max_positions
+    graphs = [nnx.split(model.network) for model in (parent, small)]
+
+    @jax.jit
+    def compare(states: Any, source: Any, target: Any, ids: Any, counted: Any) -> Any:
+        logits = []
+        for (graph, _), state, (encoder_id, decoder_id) in zip(graphs, states, ids, strict=True):
+            network: TranslationNetwork = nnx.merge(graph, state)
+            rows = jnp.zeros(source.shape[0], jnp.int32)
+            hidden, _ = network(source, target, rows + encoder_id, rows + decoder_id)
+            logits.append(network.logits(hidden))
+        two = jax.lax.top_k(logits[0], 2)[0]
+        gap = jnp.abs(logits[0] - logits[1]).max(axis=-1)
+        return jnp.where(counted, gap, 0).max(), two[..., 0] - two[..., 1]
+
+    ids = [model.config.task_ids(task) for model in (parent, small)]
+    sources = parent.tokenizer.encode_sources(list(texts), task.source)
+    # A text that was translated in pieces has no single forward pass to compare.
+    whole = [i for i, s in enumerate(sources) if len(s) <= longest and outputs[i].token_ids]
+    whole.sort(key=lambda i: len(sources[i]))
+    largest, margins = 0.0, {}
+    for first in range(0, len(whole), batch_size):
+        chosen = whole[first : first + batch_size]
+        request, capacity = parent.request([sources[i] for i in chosen], task, batch_size)
+        target = np.full((len(request.source), capacity + 1), pad, np.int32)
+        for row, i in enumerate(chosen):
+            tokens = [eos, language, *outputs[i].token_ids[:-1]]
+            target[row, : len(tokens)] = tokens
+        # Position 0 foretells the language token, which is given and never chosen.
+        counted = (target != pad) & (np.arange(target.shape[1]) > 0)
+        gap, margin = compare([s for _, s in graphs], request.source, target, ids, counted)
+        largest, margin = max(largest, float(gap)), np.asarray(margin)
+        for row, i in enumerate(chosen):
+            for token in range(len(outputs[i].token_ids)):
+                if margin[row, token + 1] <= TIE:
+                    margins[i, token] = float(margin[row, token + 1])
+    return largest, margins

@@ -1,0 +1,1 @@
+"""Training: a recipe and parallel text in, a checkpoint and its metrics out."""

@@ -1,0 +1,160 @@
+"""Batches: tokenised pairs of all directions, sampled by temperature, bucketed by length, in a resumable order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.config import ModelConfig
+from workbench.errors import WorkbenchError
+from workbench.tasks import Task
+from workbench.text.corpus import ParallelCorpus
+from workbench.text.tokenizer import Tokenizer
+
+
+class Batch(NamedTuple):
+    """One batch, padded to a bucket's length S = T.
+
+    source int32 [B, S]; inputs int32 [B, T], what the decoder reads; labels int32 [B, T], what it shall say;
+    encoder_task_ids and decoder_task_ids int32 [B], rows of the routers' embeddings.
+    """
+
+    source: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+    encoder_task_ids: np.ndarray
+    decoder_task_ids: np.ndarray
+
+
+class Position(NamedTuple):
+    """Where in the endless sequence of batches one stands: epoch, and batch within it."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Direction:
+    """The tokenised pairs of one task, with its router rows."""
+
+    task: Task
+    sources: Sequence[Sequence[int]]
+    targets: Sequence[Sequence[int]]
+    task_ids: tuple[int, int]
+
+
+def tokenise(
+    corpus: ParallelCorpus,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    longest: int,
+    tasks: Sequence[Task] | None = None,
+) -> tuple[list[Direction], int]:
+    """The directions of the corpus as token ids, and how many pairs were left out.
+
+    Left out are pairs with an empty side or one of more than `longest` tokens.
+    """
+    ids = {
+        code: tokenizer.encode_sources(list(corpus.lines[code]), code) for code in corpus.lines
+    }
+    directions, dropped = [], 0
+    for task in tasks or config.directions:
+        pairs = list(zip(ids[task.source], ids[task.target], strict=True))
+        kept = [pair for pair in pairs if 2 < len(pair[0]) <= longest and 2 < len(pair[1]) <= longest]
+        dropped += len(pairs) - len(kept)
+        if not kept:
+            raise WorkbenchError(f"No usable sentence pair for {task} among {len(pairs)} lines.")
+        directions.append(
+            Direction(task, [s for s, _ in kept], [t for _, t in kept], config.task_ids(task))
+        )
+    return directions, dropped
+
+
+class BatchStream:
+    """An endless, seeded sequence of batches that can start anywhere in it.
+
+    An epoch has as many pairs as the corpus; a direction's share is its size ** (1 / temperature). Pairs are
+    taken in a shuffled order that goes on from epoch to epoch, so none is seen twice before all are once.
+    """
+
+    def __init__(
+        self,
+        directions: Sequence[Direction],
+        buckets: Sequence[int],
+        batch_tokens: int,
+        temperature: float,
+        pad_id: int,
+        eos_id: int,
+        seed: int,
+    ) -> None:
+        self._directions = directions
+        self._buckets = np.asarray(buckets)
+        self._batch_tokens = batch_tokens
+        self._pad_id, self._eos_id, self._seed = pad_id, eos_id, seed
+        sizes = np.array([len(d.sources) for d in directions], np.float64)
+        shares = sizes ** (1 / temperature)
+        self._shares = np.round(sizes.sum() * shares / shares.sum()).astype(int).clip(1)
+        self._lengths = [
+            np.array([max(len(s), len(t)) for s, t in zip(d.sources, d.targets, strict=True)])
+            for d in directions
+        ]
+
+    def batches(self, start: Position = Position()) -> Iterator[tuple[Position, Batch]]:  # noqa: B008
+        """Batches from `start` on, each with the position after it."""
+        epoch, skip = start
+        while True:
+            plan = self._plan(epoch)
+            for index in range(skip, len(plan)):
+                yield Position(epoch, index + 1), self._batch(*plan[index])
+            epoch, skip = epoch + 1, 0
+
+    def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """(length, [[direction, pair], ...]) of every batch of an epoch; depends on nothing but the seed."""
+        random = np.random.default_rng([self._seed, epoch])
+        chosen, lengths = [], []
+        for index, share in enumerate(self._shares):
+            pairs = self._take(index, epoch * share, share)
+            chosen.append(np.stack([np.full(share, index), pairs], axis=1))
+            lengths.append(self._lengths[index][pairs])
+        examples, sizes = np.concatenate(chosen), np.concatenate(lengths)
+        order = random.permutation(len(examples))
+        examples, bucket = examples[order], np.searchsorted(self._buckets, sizes[order])
+        plan: list[tuple[int, np.ndarray]] = []
+        for index, length in enumerate(self._buckets):
+            members = examples[bucket == index]
+            count = max(1, self._batch_tokens // int(length))
+            # Every batch of a bucket has the same shape: the last one is filled up from the first.
+            if len(members) % count:
+                members = np.resize(members, (-(-len(members) // count) * count, 2))
+            plan += [(int(length), part) for part in members.reshape(-1, count, 2)]
+        random.shuffle(plan)  # type: ignore[arg-type]
+        return plan
+
+    def _take(self, direction: int, first: int, count: int) -> np.ndarray:
+        """`count` pairs from the `first`-th on in the direction's endless shuffled order."""
+        size = len(self._lengths[direction])
+        rounds = range(first // size, (first + count - 1) // size + 1)
+        orders = [
+            np.random.default_rng([self._seed, 7919 + direction, r]).permutation(size) for r in rounds
+        ]
+        offset = first - rounds[0] * size
+        return np.concatenate(orders)[offset : offset + count]
+
+    def _batch(self, length: int, examples: np.ndarray) -> Batch:
+        count = len(examples)
+        source = np.full((count, length), self._pad_id, np.int32)
+        labels = np.full((count, length), self._pad_id, np.int32)
+        inputs = np.full((count, length), self._pad_id, np.int32)
+        task_ids = np.zeros((2, count), np.int32)
+        for row, (index, pair) in enumerate(examples):
+            direction = self._directions[index]
+            s, t = direction.sources[pair], direction.targets[pair]
+            source[row, : len(s)] = s
+            labels[row, : len(t)] = t
+            inputs[row, 0] = self._eos_id
+            inputs[row, 1 : len(t)] = t[:-1]
+            task_ids[:, row] = direction.task_ids
+        return Batch(source, inputs, labels, task_ids[0], task_ids[1])

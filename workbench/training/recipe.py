@@ -1,0 +1,236 @@
+"""Recipes: everything that decides a training run, read from TOML and checked before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from workbench.config import ModelConfig, RouterConfig, StackConfig
+from workbench.errors import WorkbenchError
+from workbench.languages import find_language
+from workbench.tasks import Task, key_of
+
+#: What a stack's router may look at; "dense" is a stack without experts.
+StackRoutingName = Literal["dense", "token", "sentence", "source", "target", "pair"]
+
+
+class RecipeError(WorkbenchError):
+    """A recipe that cannot be followed."""
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Which text, and how it becomes batches."""
+
+    directory: str  # holds {split}.{language}[.gz]
+    languages: tuple[str, ...]  # codes, aliases or names
+    train: str = "train"  # name of the training split
+    valid: str = "val"  # name of the validation split
+    pivot: str = ""  # only directions to and from this language; empty: every pair
+    vocabulary: int = 8000  # tokens in all, language codes included
+    temperature: float = 1.0  # directions are sampled in proportion to size ** (1 / temperature)
+    batch_tokens: int = 4096  # padded tokens of one side of a batch
+    buckets: tuple[int, ...] = (16, 24, 32, 64)  # lengths in tokens that batches are padded to
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """The shape of the network."""
+
+    d_model: int = 128
+    heads: int = 4
+    feed_forward: int = 512  # width of a dense block and of one expert
+    encoder_layers: int = 2
+    decoder_layers: int = 2
+    encoder_routing: StackRoutingName = "dense"
+    decoder_routing: StackRoutingName = "dense"
+    experts: int = 8  # in each layer that has experts
+    top_k: int = 2
+    sparse_step: int = 2  # every n-th layer of a routed stack has experts
+    max_positions: int = 256
+
+
+@dataclass(frozen=True)
+class ObjectiveRecipe:
+    """What is minimised, and by what."""
+
+    optimizer: Literal["adam", "adafactor"] = "adam"
+    learning_rate: float = 2e-3  # at its highest
+    schedule: Literal["constant", "linear", "inverse_sqrt"] = "linear"  # after the warm-up
+    warmup_steps: int = 500
+    clip: float = 1.0  # largest global norm of the gradient
+    label_smoothing: float = 0.1
+    dropout: float = 0.1
+    load_balance: float = 0.01  # weight of the load-balance loss
+    router_z: float = 0.001  # weight of the router z-loss
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """How long, from where, and how often it reports."""
+
+    steps: int = 1000
+    seed: int = 0
+    start_from: str = ""  # checkpoint whose weights it starts from; its tokenizer is taken over
+    fresh_units: float = 0.5  # share of each expert's hidden units drawn anew when upcycling
+    log_every: int = 50  # steps between lines of metrics
+    valid_every: int = 500  # steps between validations
+    save_every: int = 500  # steps between resumable states
+    valid_sentences: int = 200  # sentences a direction for validation loss and BLEU
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe. `name` names the checkpoint; `about` says command, hardware, time and score."""
+
+    name: str
+    data: DataRecipe
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        data, model, objective = self.data, self.model, self.objective
+        checks = [
+            (len(data.languages) >= 2, "data.languages: at least two languages are needed"),
+            (data.temperature > 0, "data.temperature: must be above 0"),
+            (list(data.buckets) == sorted(set(data.buckets)), "data.buckets: must increase"),
+            (
+                bool(data.buckets) and 4 <= data.buckets[0] and data.buckets[-1] <= model.max_positions,
+                f"data.buckets: lengths from 4 to model.max_positions, {model.max_positions}",
+            ),
+            (
+                bool(data.buckets) and data.batch_tokens >= data.buckets[-1],
+                "data.batch_tokens: must hold one sentence of the longest bucket",
+            ),
+            (model.d_model % max(1, model.heads) == 0, "model.heads: must divide model.d_model"),
+            (model.sparse_step >= 1, "model.sparse_step: must be at least 1"),
+            (1 <= model.top_k <= model.experts, "model.top_k: must be from 1 to model.experts"),
+            (0 <= objective.dropout < 1, "objective.dropout: must be from 0 to below 1"),
+            (0 <= objective.label_smoothing < 1, "objective.label_smoothing: from 0 to below 1"),
+            (self.run.steps >= 1, "run.steps: must be at least 1"),
+            (0 <= self.run.fresh_units < 1, "run.fresh_units: must be from 0 to below 1"),
+            (
+                min(self.run.log_every, self.run.valid_every, self.run.save_every) >= 1,
+                "run.log_every, run.valid_every, run.save_every: must be at least 1",
+            ),
+        ]
+        for sound, message in checks:
+            if not sound:
+                raise RecipeError(f"Recipe {self.name!r}: {message}.")
+        codes = self.languages
+        if len(set(codes)) < len(codes):
+            raise RecipeError(f"Recipe {self.name!r}: data.languages names a language twice.")
+        if self.data.pivot and find_language(self.data.pivot).code not in codes:
+            raise RecipeError(f"Recipe {self.name!r}: data.pivot is not among data.languages.")
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """FLORES codes, sorted."""
+        return tuple(sorted(find_language(language).code for language in self.data.languages))
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The directions it trains, sorted."""
+        pivot = find_language(self.data.pivot).code if self.data.pivot else None
+        return tuple(
+            Task(a, b)
+            for a in self.languages
+            for b in self.languages
+            if a != b and (pivot is None or pivot in (a, b))
+        )
+
+    def model_config(self, vocabulary: int) -> ModelConfig:
+        """The network that this recipe trains, for a tokenizer of `vocabulary` tokens."""
+        model = self.model
+        return ModelConfig(
+            d_model=model.d_model,
+            vocabulary=vocabulary,
+            encoder=self._stack(model.encoder_layers, model.encoder_routing),
+            decoder=self._stack(model.decoder_layers, model.decoder_routing),
+            languages=self.languages,
+            tasks=self.tasks,
+            max_positions=model.max_positions,
+        )
+
+    def _stack(self, layers: int, routing: StackRoutingName) -> StackConfig:
+        widths = (self.model.feed_forward,) * layers
+        if routing == "dense":
+            return StackConfig(self.model.heads, widths)
+        if routing in ("token", "sentence"):
+            router = RouterConfig(routing, self.model.top_k)
+        else:
+            keys = tuple(dict.fromkeys(sorted(key_of(task, routing) for task in self.tasks)))
+            router = RouterConfig("task", self.model.top_k, routing, keys)
+        step = self.model.sparse_step
+        sparse = tuple(range(step - 1, layers, step))
+        return StackConfig(self.model.heads, widths, sparse, self.model.experts, router)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        RecipeError: the file is missing or is not TOML; a key is unknown or missing; a value has the wrong
+            type or cannot work. The message names the key.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}.") from error
+    return recipe_from(table)
+
+
+def recipe_from(table: dict[str, Any]) -> Recipe:
+    """The recipe that a parsed TOML table describes. Raises RecipeError as `read_recipe` does."""
+    return _fill(Recipe, table, "")
+
+
+def recipe_table(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain dicts, lists and numbers, for metrics, cards and provenance."""
+    return dataclasses.asdict(recipe)
+
+
+def _fill(kind: Any, table: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
+            raise RecipeError(
+                f"Unknown key {prefix}{key} in the recipe. Known: {', '.join(hints)}.{hint}"
+            )
+    values = {key: _value(hints[key], value, prefix + key) for key, value in table.items()}
+    for item in dataclasses.fields(kind):
+        needed = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if needed and item.name not in values:
+            raise RecipeError(f"The recipe lacks the key {prefix}{item.name}.")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise RecipeError(f"{name} must be a table [{name}], got {value!r}.")
+        return _fill(hint, value, name + ".")
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise RecipeError(f"{name} is {value!r}; it must be one of {', '.join(get_args(hint))}.")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{name} must be a list, got {value!r}.")
+        return tuple(_value(get_args(hint)[0], item, name) for item in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise RecipeError(f"{name} must be of type {hint.__name__}, got {value!r}.")
+    return value

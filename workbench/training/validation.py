@@ -1,0 +1,70 @@
+"""Validation during training: loss and greedy BLEU for each direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import sacrebleu
+from flax import nnx
+
+from workbench.config import ModelConfig
+from workbench.decoding.translator import Translator
+from workbench.nn.network import TranslationNetwork
+from workbench.text.corpus import ParallelCorpus
+from workbench.text.tokenizer import Tokenizer
+from workbench.training.batches import Batch, Direction, tokenise
+from workbench.training.objective import training_loss
+from workbench.training.recipe import Recipe
+
+
+class Validator:
+    """Scores a network on the first `run.valid_sentences` of the validation split, direction by direction."""
+
+    def __init__(
+        self, corpus: ParallelCorpus, tokenizer: Tokenizer, config: ModelConfig, recipe: Recipe
+    ) -> None:
+        count = recipe.run.valid_sentences
+        lines = {code: list(side[:count]) for code, side in corpus.lines.items()}
+        self._corpus = ParallelCorpus(lines)
+        longest = recipe.data.buckets[-1]
+        self._batches = {
+            str(direction.task): _one_batch(direction, longest, config)
+            for direction in tokenise(self._corpus, tokenizer, config, longest)[0]
+        }
+        self._tokenizer, self._config, self._recipe = tokenizer, config, recipe
+        self._losses: Any = None
+
+    def __call__(self, network: TranslationNetwork) -> dict[str, Any]:
+        """`valid_nats` and `valid_bleu`: nats a token and BLEU, for each direction and on average."""
+        graph, parameters = nnx.split(network)
+        if self._losses is None:
+            self._losses = jax.jit(
+                lambda parameters, batch: training_loss(
+                    nnx.merge(graph, parameters), batch, self._recipe.objective, None
+                )[1]["nats"]
+            )
+        nats = {task: float(self._losses(parameters, b)) for task, b in self._batches.items()}
+        translator = Translator("validation", self._config, self._tokenizer, network)
+        bleu = {}
+        for task in self._config.directions:
+            sources, references = self._corpus.direction(task)
+            outputs = translator.translate(sources, task.source, task.target, batch_size=64)
+            bleu[str(task)] = round(sacrebleu.corpus_bleu(outputs, [list(references)]).score, 2)
+        return {"valid_nats": _with_average(nats), "valid_bleu": _with_average(bleu)}
+
+
+def _with_average(values: dict[str, float]) -> dict[str, float]:
+    return {"average": round(float(np.mean(list(values.values()))), 4), **values}
+
+
+def _one_batch(direction: Direction, length: int, config: ModelConfig) -> Batch:
+    count = len(direction.sources)
+    rows: Sequence[np.ndarray] = [np.full((count, length), config.pad_id, np.int32) for _ in range(3)]
+    for i, (s, t) in enumerate(zip(direction.sources, direction.targets, strict=True)):
+        rows[0][i, : len(s)], rows[1][i, 1 : len(t)], rows[2][i, : len(t)] = s, t[:-1], t
+        rows[1][i, 0] = config.eos_id
+    ids = [np.full(count, i, np.int32) for i in direction.task_ids]
+    return Batch(*rows, *ids)
