@@ -1,4 +1,5 @@
-# make app: serve the workbench.  make test: check and test it.  Both make .venv when it is missing or out of date.
+# make app: serve the workbench.  make test: check and test it.
+# Both make .venv first when it is missing or out of date.
 # Variables: PYTHON=path of a Python >= 3.11, PORT=8501, ARGS="-k name" for pytest.
 
 PORT ?= 8501
@@ -9,9 +10,10 @@ APP := $(VENV)/.app-installed
 TEST := $(VENV)/.test-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# A stamp names the directory that it was written in: a moved checkout, or a virtual environment
-# whose Python is gone, is made anew rather than failing later on a stale path.
-ifneq ($(shell test -x $(BIN)/python && cat $(APP) 2>/dev/null),$(CURDIR))
+# An environment that cannot be used (its Python is gone or too old, the checkout has moved) is made anew.
+USABLE := $(shell grep -sqF '$(CURDIR)/$(VENV)' $(BIN)/activate && $(BIN)/python -c \
+    'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo usable)
+ifneq ($(USABLE),usable)
 STALE := stale
 endif
 
@@ -20,7 +22,8 @@ setup: $(APP)
 test-setup: $(TEST)
 
 $(APP): pyproject.toml requirements/app.txt $(STALE)
-	@python='$(PYTHON)'; found=; \
+	@test -z '$(STALE)' && exit; \
+	python='$(PYTHON)'; found=; \
 	for each in $${python:-python3.13 python3.12 python3.11 python3 python}; do \
 	    "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	    found=$$each; \
@@ -33,11 +36,11 @@ $(APP): pyproject.toml requirements/app.txt $(STALE)
 	    *' without venv') echo "$${found% without venv} has no venv module. On Debian and Ubuntu:" \
 	             "apt-get install python3-venv" >&2; exit 1;; \
 	esac; \
-	set -x; \
-	if [ -n '$(STALE)' ]; then "$$found" -m venv --clear $(VENV); fi
+	echo "Making $(VENV) with $$("$$found" --version)"; \
+	"$$found" -m venv --clear $(VENV)
 	$(PIP) install --requirement requirements/app.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
-	@printf '%s\n' '$(CURDIR)' > $@
+	@touch $@
 
 $(TEST): $(APP) requirements/test.txt
 	$(PIP) install --requirement requirements/test.txt

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from tests import browser as fixtures
@@ -63,11 +64,12 @@ def test_a_server_is_ended_with_its_children(
     )
     command = [sys.executable, "-c", code, str(tmp_path / "child")]
     with fixtures.served(lambda port: command, tmp_path / "log"):
-        child = (tmp_path / "child").read_text()
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", child], capture_output=True, text=True
-    ).stdout
-    assert state.strip() in ("", "Z")
+        child = psutil.Process(int((tmp_path / "child").read_text()))
+        assert child.is_running()
+    deadline = time.monotonic() + 10
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the child of the server still runs"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("ci", [True, False])

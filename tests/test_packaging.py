@@ -131,7 +131,9 @@ echo "$*" >> "$LOG"
 case "$*" in
     *version_info*) exit "${OLD:-0}" ;;
     *ensurepip*) exit "${BARE:-0}" ;;
-    "-m venv "*) for last; do :; done; rm -rf "$last"; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
+    "-m venv "*)
+        rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
+        echo "VIRTUAL_ENV=$PWD/.venv" > .venv/bin/activate ;;
     "-m pip "*) exit "${BROKEN:-0}" ;;
 esac
 """
@@ -198,9 +200,9 @@ def test_an_environment_whose_python_is_gone_is_made_anew(checkout: Checkout) ->
 
 
 def test_a_failed_install_is_tried_again(checkout: Checkout) -> None:
-    status, asked, _ = checkout.make(BROKEN="1")
-    assert (status, asked) == (2, ["venv", "pip"])
-    assert checkout.make()[:2] == (0, ["venv", "pip", "pip"])
+    assert checkout.make(BROKEN="1")[:2] == (2, ["venv", "pip"])
+    assert checkout.make(BROKEN="1")[:2] == (2, ["pip"])
+    assert checkout.make()[:2] == (0, ["pip", "pip"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Task-MoE workbench: see, cut, prove, measure and ship the part of a translation model that a task needs.
+"""The Task-MoE workbench: see, cut, prove, measure and ship the part of a model that a task needs.
 
     import workbench as wb
 
@@ -48,7 +48,27 @@ _HOMES = {
     "parse_task": "workbench.tasks",
 }
 
-__all__ = ["load", *_HOMES]  # noqa: PLE0604
+__all__ = [
+    "Proof",
+    "Routes",
+    "Scores",
+    "Speeds",
+    "Task",
+    "TestSet",
+    "Translation",
+    "Translator",
+    "Usage",
+    "WorkbenchError",
+    "benchmark",
+    "evaluate",
+    "expert_usage",
+    "extract",
+    "load",
+    "load_testset",
+    "parse_task",
+    "prove",
+    "trace_routes",
+]
 
 
 def __getattr__(name: str) -> Any:

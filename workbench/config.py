@@ -90,7 +90,9 @@ class StackConfig:
                 f" {self.experts}."
             )
         if any(not 0 <= layer < self.depth for layer in self.expert_layers):
-            raise ConfigError(f"Expert layers {self.expert_layers} in a stack of {self.depth} layers.")
+            raise ConfigError(
+                f"Expert layers {self.expert_layers} in a stack of {self.depth} layers."
+            )
 
     @property
     def depth(self) -> int:
@@ -150,7 +152,9 @@ class ModelConfig:
         if task in self.directions:
             return
         targets = [str(t) for t in self.directions]
-        shown = ", ".join(targets[:20]) + (f", ... ({len(targets)} in all)" if len(targets) > 20 else "")
+        shown = ", ".join(targets[:20]) + (
+            f", ... ({len(targets)} in all)" if len(targets) > 20 else ""
+        )
         raise ConfigError(f"This checkpoint does not translate {task}. It translates: {shown}.")
 
     def task_ids(self, task: Task) -> tuple[int, int]:

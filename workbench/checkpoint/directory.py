@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ CONFIG, WEIGHTS, CARD, PROVENANCE = (
     "README.md",
     "provenance.json",
 )
+_READABLE = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _STORED = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
@@ -77,6 +79,20 @@ def read_config(directory: Path) -> ModelConfig:
         raise CheckpointError(f"{directory}: {error}") from error
 
 
+def check_weights(directory: Path, config: ModelConfig) -> tuple[str, ...]:
+    """The types that the weights in `directory` are stored as, e.g. `("bfloat16",)`.
+
+    Only the file's header is read, whatever its size: enough to know that every tensor of `config` is there,
+    whole and of the right shape.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or does not fit `config`.
+    """
+    with _open_weights(directory / WEIGHTS, config) as (file, wanted):
+        kinds = {file.get_slice(tensor.name).get_dtype() for tensor in wanted}
+    return tuple(sorted(_READABLE[kind] for kind in kinds))
+
+
 def write_checkpoint(
     directory: Path,
     checkpoint: Checkpoint,
@@ -119,11 +135,21 @@ def _read_weights(path: Path, config: ModelConfig) -> TranslationNetwork:
     graph, state = nnx.split(abstract)
     shapes = nnx.to_pure_dict(state)
     stacked = jax.tree.map(lambda leaf: np.empty(leaf.shape, np.float32), shapes)
+    with _open_weights(path, config) as (file, wanted):
+        for tensor in wanted:
+            _place(stacked, tensor, file, path)
+    nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, stacked))
+    return nnx.merge(graph, state)
+
+
+@contextmanager
+def _open_weights(path: Path, config: ModelConfig) -> Iterator[tuple[Any, list[Tensor]]]:
+    """The open weights file and its tensors, all of them there, alone, and of the right shape and type."""
     layout = layout_of(model_type(config))
+    wanted = tensors(config, layout)
     try:
         with safe_open(path, framework="numpy") as file:
             names = set(file.keys())
-            wanted = tensors(config, layout)
             missing = [t.name for t in wanted if t.name not in names]
             foreign = sorted(names - {t.name for t in wanted})
             for kind, found in (("lacks", missing), ("has unknown", foreign)):
@@ -131,27 +157,34 @@ def _read_weights(path: Path, config: ModelConfig) -> TranslationNetwork:
                     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
                     raise CheckpointError(f"{path} {kind} {', '.join(found[:3])}{more}.")
             for tensor in wanted:
-                _place(stacked, tensor, _stored_shape(tensor, config, layout), file, path)
+                view = file.get_slice(tensor.name)
+                shape, stored = tuple(view.get_shape()), _stored_shape(tensor, config, layout)
+                if shape != stored:
+                    raise CheckpointError(
+                        f"{path}: {tensor.name} has shape {list(shape)}, expected {list(stored)}."
+                    )
+                if view.get_dtype() not in _READABLE:
+                    raise CheckpointError(
+                        f"{path}: {tensor.name} is stored as {view.get_dtype()}, expected"
+                        f" {', '.join(_READABLE)}."
+                    )
+            yield file, wanted
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}: the checkpoint is not whole.") from error
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}: the checkpoint is not whole."
+        ) from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is cut short or damaged ({error}). Copy it again.") from error
-    nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, stacked))
-    return nnx.merge(graph, state)
+        raise CheckpointError(
+            f"{path} is cut short or damaged ({error}). Copy it again."
+        ) from error
 
 
-def _place(stacked: Any, tensor: Tensor, stored: tuple[int, ...], file: Any, path: Path) -> None:
+def _place(stacked: Any, tensor: Tensor, file: Any, path: Path) -> None:
     """Read one tensor into its place, cutting off the zeros that fill up uneven widths."""
-    view = file.get_slice(tensor.name)
-    shape, kind = tuple(view.get_shape()), view.get_dtype()
-    if shape != stored:
-        raise CheckpointError(f"{path}: {tensor.name} has shape {list(shape)}, expected {list(stored)}.")
-    if kind not in ("F32", "BF16", "F16"):
-        raise CheckpointError(f"{path}: {tensor.name} is stored as {kind}, expected F32, BF16 or F16.")
     array = file.get_tensor(tensor.name).astype(np.float32)
     if not np.isfinite(array).all():
         raise CheckpointError(f"{path}: {tensor.name} holds NaN or infinite values.")
-    if shape != tensor.shape:
+    if array.shape != tensor.shape:
         kept = tuple(slice(0, size) for size in tensor.shape)
         if np.abs(array).sum() != np.abs(array[kept]).sum():
             raise CheckpointError(f"{path}: {tensor.name} is not zero where it should be padding.")
@@ -188,7 +221,8 @@ def _stored_shape(tensor: Tensor, config: ModelConfig, layout: Layout) -> tuple[
     width, layer = padded_width(stack, layout), tensor.path[2]
     assert isinstance(layer, int)
     inner = stack.feed_forward_widths[layer]
-    axis = {("fc1", "kernel"): 0, ("fc1", "bias"): 0, ("fc2", "kernel"): 1}.get(tensor.path[-2:])  # type: ignore[call-overload]
+    axes: dict[Any, int] = {("fc1", "kernel"): 0, ("fc1", "bias"): 0, ("fc2", "kernel"): 1}
+    axis = axes.get(tensor.path[-2:])
     if axis is None or width is None or width == inner:
         return tensor.shape
     return tuple(width if i == axis else size for i, size in enumerate(tensor.shape))
@@ -198,7 +232,9 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}: it is not a checkpoint.") from error
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}: it is not a checkpoint."
+        ) from error
     except OSError as error:
         raise CheckpointError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:

@@ -70,7 +70,9 @@ def _layer(
     assert stack.router is not None
     if stack.router.granularity == "task":
         shape = (len(stack.router.keys), width)
-        yield Tensor(f"{prefix}.ffn.router.task_embedding.weight", (*router, "task_embedding"), shape)
+        yield Tensor(
+            f"{prefix}.ffn.router.task_embedding.weight", (*router, "task_embedding"), shape
+        )
     for expert in range(stack.experts):
         hf = f"{prefix}.ffn.experts.expert_{expert}"
         yield Tensor(f"{hf}.fc1.weight", (*block, "w_in"), (inner, width), True, expert)

@@ -80,7 +80,9 @@ def _processor() -> str:
     """A short name of this processor and what it can do: compiled code may not run on another."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+        flags = next(
+            (line for line in text.splitlines() if line.startswith(("flags", "Features"))), ""
+        )
     except OSError:
         flags = platform.processor()
     return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

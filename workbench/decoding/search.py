@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,10 @@ import jax.numpy as jnp
 from workbench.nn.network import TranslationNetwork
 from workbench.nn.routers import sentence_mean
 from workbench.nn.transformer import Cache
+
+
+#: A numpy array on the host, or a jax one.
+Array: TypeAlias = Any
 
 
 class Request(NamedTuple):
@@ -20,11 +24,11 @@ class Request(NamedTuple):
     to write after it, the end token included; 0 in rows that only fill the batch.
     """
 
-    source: jax.Array
-    encoder_task_ids: jax.Array
-    decoder_task_ids: jax.Array
-    language_ids: jax.Array
-    limits: jax.Array
+    source: Array
+    encoder_task_ids: Array
+    decoder_task_ids: Array
+    language_ids: Array
+    limits: Array
 
 
 class Found(NamedTuple):
@@ -32,9 +36,9 @@ class Found(NamedTuple):
     the end token included; scores float32 [B], sum of log-probabilities (zero unless asked for).
     """
 
-    tokens: jax.Array
-    lengths: jax.Array
-    scores: jax.Array
+    tokens: Array
+    lengths: Array
+    scores: Array
 
 
 class _State(NamedTuple):

@@ -145,7 +145,9 @@ class Translator:
         """
         task = self.task(source, target)
         if beam_size != 1:
-            raise WorkbenchError(f"beam_size is {beam_size}: only greedy search, 1, is supported so far.")
+            raise WorkbenchError(
+                f"beam_size is {beam_size}: only greedy search, 1, is supported so far."
+            )
         if batch_size < 1 or (max_length is not None and max_length < 1):
             raise WorkbenchError(
                 f"batch_size ({batch_size}) and max_length ({max_length}) must be at least 1."
@@ -175,16 +177,20 @@ class Translator:
     def _pieces(self, texts: Sequence[str], source: str) -> tuple[list[list[int]], list[int]]:
         """Token ids of every piece that is translated on its own, and the text that each belongs to."""
         longest = self.config.max_positions
-        pieces, owners = [], []
-        for owner, (text, ids) in enumerate(
-            zip(texts, self.tokenizer.encode_sources(texts, source), strict=True)
-        ):
-            if len(ids) <= 2:  # nothing but the language and the end
-                continue
+        pieces: list[list[int]] = []
+        owners: list[int] = []
+
+        def fits(part: str) -> bool:
+            return len(self.tokenizer.encode_source(part, source)) <= longest
+
+        encoded = self.tokenizer.encode_sources(texts, source)
+        for owner, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
             parts = [ids]
             if len(ids) > longest:
-                fits = lambda part: len(self.tokenizer.encode_source(part, source)) <= longest  # noqa: E731
-                parts = self.tokenizer.encode_sources(split_long(text, fits), source)
+                cut = [part.strip() for part in split_long(text, fits)]
+                parts = self.tokenizer.encode_sources(cut, source)
+            # Without a token between the language and the end there is nothing to translate.
+            parts = [part for part in parts if len(part) > 2]
             pieces += parts
             owners += [owner] * len(parts)
         return pieces, owners
@@ -212,7 +218,11 @@ class Translator:
         """The arrays for a batch of token ids, padded to a bucket, and the capacity that goes with them."""
         positions = self.config.max_positions
         # A full batch has its own shape; a smaller one goes up to a bucket, never beyond the full one.
-        rows = batch_size if len(pieces) == batch_size else min(bucket(len(pieces), BATCHES), batch_size)
+        rows = (
+            batch_size
+            if len(pieces) == batch_size
+            else min(bucket(len(pieces), BATCHES), batch_size)
+        )
         length = min(bucket(max(map(len, pieces)), LENGTHS), max(positions, max(map(len, pieces))))
         capacity = min(2 * length + 32, positions - 2)
         source = np.full((rows, length), self.config.pad_id, np.int32)

@@ -68,7 +68,9 @@ def grouped(
     loads = jax.nn.one_hot(flat, total, dtype=jnp.int32).sum(axis=0)
     padded_ends = jnp.cumsum(-(-loads // tile) * tile)
     # How far each group is shifted to the right by the padding of the groups before it.
-    shift = jnp.concatenate([jnp.zeros(1, jnp.int32), padded_ends[:-1]]) - (jnp.cumsum(loads) - loads)
+    shift = jnp.concatenate([jnp.zeros(1, jnp.int32), padded_ends[:-1]]) - (
+        jnp.cumsum(loads) - loads
+    )
     sorted_rows = jnp.arange(count * top_k, dtype=jnp.int32) + shift[flat[order]]
     # row_of[a]: padded row of assignment a;  assignment_of[r]: assignment in padded row r, or N K if none.
     row_of = jnp.zeros(count * top_k, jnp.int32).at[order].set(sorted_rows, unique_indices=True)
@@ -84,7 +86,9 @@ def grouped(
     hidden = jax.nn.relu(hidden + weights.b_in[expert_of_tile][:, None])
     outputs = jnp.einsum("gmf,gfd->gmd", hidden, weights.w_out[expert_of_tile])
     outputs = outputs + weights.b_out[expert_of_tile][:, None]
-    chosen = _from_rows(outputs.reshape(tiles * tile, -1), row_of.reshape(count, top_k), assignment_of)
+    chosen = _from_rows(
+        outputs.reshape(tiles * tile, -1), row_of.reshape(count, top_k), assignment_of
+    )
     return jnp.einsum("nkd,nk->nd", chosen, gates.astype(x.dtype))
 
 

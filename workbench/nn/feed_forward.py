@@ -44,11 +44,15 @@ class ExpertFeedForward(nnx.Module):
         first, second = ((6.0 / (d_model + width)) ** 0.5,) * 2
         self.router = Router(d_model, experts, router, rngs=rngs)
         self.w_in = nnx.Param(
-            jax.random.uniform(rngs.params(), (experts, d_model, width), minval=-first, maxval=first)
+            jax.random.uniform(
+                rngs.params(), (experts, d_model, width), minval=-first, maxval=first
+            )
         )
         self.b_in = nnx.Param(jnp.zeros((experts, width)))
         self.w_out = nnx.Param(
-            jax.random.uniform(rngs.params(), (experts, width, d_model), minval=-second, maxval=second)
+            jax.random.uniform(
+                rngs.params(), (experts, width, d_model), minval=-second, maxval=second
+            )
         )
         self.b_out = nnx.Param(jnp.zeros((experts, d_model)))
         self.output_scale = output_scale

@@ -42,7 +42,9 @@ class Router(nnx.Module):
     def __init__(self, d_model: int, experts: int, config: RouterConfig, *, rngs: nnx.Rngs) -> None:
         self.granularity = config.granularity
         self.top_k = config.top_k
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (d_model, experts)) * d_model**-0.5)
+        self.kernel = nnx.Param(
+            jax.random.normal(rngs.params(), (d_model, experts)) * d_model**-0.5
+        )
         if config.granularity == "task":
             self.task_embedding = nnx.Param(
                 jax.random.normal(rngs.params(), (len(config.keys), d_model))

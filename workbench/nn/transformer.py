@@ -190,9 +190,7 @@ class Decoder(nnx.Module):
         for index, layer in enumerate(self.layers):
             inner = None if key is None else jax.random.fold_in(key, index)
             source = layer.cross_attn.keys_values(encoded.states)
-            x, _, chosen = layer(
-                x, None, source, 0, encoded.mask, sentence, task_ids, rate, inner
-            )
+            x, _, chosen = layer(x, None, source, 0, encoded.mask, sentence, task_ids, rate, inner)
             routing += chosen
         return self.layer_norm(x), routing
 
@@ -206,7 +204,8 @@ class Decoder(nnx.Module):
         task_ids: jax.Array,
     ) -> tuple[jax.Array, Cache, StackRouting]:
         """The next T tokens of the target, whose first is the `position`-th: states, cache, routing."""
-        own, routing = [], ()
+        own: list[tuple[jax.Array, jax.Array]] = []
+        routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
             x, kept, chosen = layer(
                 x,

@@ -134,7 +134,9 @@ def _program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
     pad = config.pad_id
 
     @jax.jit
-    def routing(parameters: Any, source: Any, target: Any, encoder_ids: Any, decoder_ids: Any) -> Any:
+    def routing(
+        parameters: Any, source: Any, target: Any, encoder_ids: Any, decoder_ids: Any
+    ) -> Any:
         found = nnx.merge(graph, parameters)(source, target, encoder_ids, decoder_ids)[1]
         # The decision alone: logits over all experts would be many times larger.
         return jax.tree.map(
@@ -161,9 +163,7 @@ def _program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
             for row, tokens in enumerate(ids):
                 arrays[stack][row, : len(tokens)] = tokens
         task_ids = [np.full(rows, i, np.int32) for i in config.task_ids(task)]
-        found = jax.device_get(
-            routing(parameters, arrays["encoder"], arrays["decoder"], *task_ids)
-        )
+        found = jax.device_get(routing(parameters, arrays["encoder"], arrays["decoder"], *task_ids))
         return [
             _table(np.asarray(chosen), inputs[name], stack.expert_layers[index], name, *layer)
             for name, stack in config.stacks

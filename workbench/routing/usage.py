@@ -54,12 +54,22 @@ class Usage:
                     "stack": stack,
                     "layer": layer,
                     "experts": self.experts[i],
-                    "tokens": dict(zip(self.tasks, self.tokens[:, i].astype(int).tolist(), strict=True)),
+                    "tokens": dict(
+                        zip(self.tasks, self.tokens[:, i].astype(int).tolist(), strict=True)
+                    ),
                     "share": dict(
-                        zip(self.tasks, (self.counts[:, i, kept] / total).round(6).tolist(), strict=True)
+                        zip(
+                            self.tasks,
+                            (self.counts[:, i, kept] / total).round(6).tolist(),
+                            strict=True,
+                        )
                     ),
                     "gate": dict(
-                        zip(self.tasks, (self.weights[:, i, kept] / total).round(6).tolist(), strict=True)
+                        zip(
+                            self.tasks,
+                            (self.weights[:, i, kept] / total).round(6).tolist(),
+                            strict=True,
+                        )
                     ),
                 }
             )

@@ -31,7 +31,9 @@ def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = N
     """
     chosen = [parse_task(t, model.config.languages) if isinstance(t, str) else t for t in tasks]
     if len(chosen) != 1:
-        raise WorkbenchError(f"Exactly one task can be extracted at a time so far, got {len(chosen)}.")
+        raise WorkbenchError(
+            f"Exactly one task can be extracted at a time so far, got {len(chosen)}."
+        )
     task = chosen[0]
     model.config.check_task(task)
     if not any(_by_task(stack) for _, stack in model.config.stacks):
@@ -106,9 +108,7 @@ def fold(block: ExpertFeedForward, row: int) -> dict[str, Any]:
     """
     experts, gates = _choice(block, row)
     # Only the chosen experts are touched; sums and products in float64, rounded once.
-    w_in, b_in, w_out, b_out = (
-        np.asarray(array[experts], np.float64) for array in block.weights
-    )
+    w_in, b_in, w_out, b_out = (np.asarray(array[experts], np.float64) for array in block.weights)
     scale = gates.astype(np.float64) * block.output_scale
     return {
         "fc1": {

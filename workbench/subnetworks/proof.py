@@ -95,7 +95,8 @@ def prove(
             )
         )
     differences, margins = _compare_logits(parent, small, texts, outputs[0], task, batch_size)
-    tied, differing = [], []
+    tied: list[int] = []
+    differing: list[int] = []
     for number, (a, b) in enumerate(zip(*outputs, strict=True)):
         if a.token_ids == b.token_ids:
             continue

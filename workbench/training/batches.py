@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from workbench.text.corpus import ParallelCorpus
 from workbench.text.tokenizer import Tokenizer
 
 
+#: On the host, or inside a compiled step.
+Array: TypeAlias = Any
+
+
 class Batch(NamedTuple):
     """One batch, padded to a bucket's length S = T.
 
@@ -22,11 +26,11 @@ class Batch(NamedTuple):
     encoder_task_ids and decoder_task_ids int32 [B], rows of the routers' embeddings.
     """
 
-    source: np.ndarray
-    inputs: np.ndarray
-    labels: np.ndarray
-    encoder_task_ids: np.ndarray
-    decoder_task_ids: np.ndarray
+    source: Array
+    inputs: Array
+    labels: Array
+    encoder_task_ids: Array
+    decoder_task_ids: Array
 
 
 class Position(NamedTuple):
@@ -57,13 +61,13 @@ def tokenise(
 
     Left out are pairs with an empty side or one of more than `longest` tokens.
     """
-    ids = {
-        code: tokenizer.encode_sources(list(corpus.lines[code]), code) for code in corpus.lines
-    }
+    ids = {code: tokenizer.encode_sources(list(corpus.lines[code]), code) for code in corpus.lines}
     directions, dropped = [], 0
     for task in tasks or config.directions:
         pairs = list(zip(ids[task.source], ids[task.target], strict=True))
-        kept = [pair for pair in pairs if 2 < len(pair[0]) <= longest and 2 < len(pair[1]) <= longest]
+        kept = [
+            pair for pair in pairs if 2 < len(pair[0]) <= longest and 2 < len(pair[1]) <= longest
+        ]
         dropped += len(pairs) - len(kept)
         if not kept:
             raise WorkbenchError(f"No usable sentence pair for {task} among {len(pairs)} lines.")
@@ -138,7 +142,8 @@ class BatchStream:
         size = len(self._lengths[direction])
         rounds = range(first // size, (first + count - 1) // size + 1)
         orders = [
-            np.random.default_rng([self._seed, 7919 + direction, r]).permutation(size) for r in rounds
+            np.random.default_rng([self._seed, 7919 + direction, r]).permutation(size)
+            for r in rounds
         ]
         offset = first - rounds[0] * size
         return np.concatenate(orders)[offset : offset + count]

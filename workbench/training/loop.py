@@ -13,11 +13,13 @@ import numpy as np
 import optax
 from flax import nnx
 
+from workbench.decoding.programs import enable_compilation_cache
 from workbench.decoding.translator import Translator
 from workbench.nn.network import TranslationNetwork
 from workbench.text.corpus import ParallelCorpus, read_parallel
 from workbench.text.tokenizer import Tokenizer
 from workbench.training.batches import Batch, BatchStream, Position, tokenise
+from workbench.training.memory import keep_freed_memory
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.objective import training_loss
 from workbench.training.recipe import ObjectiveRecipe, Recipe, recipe_table
@@ -47,6 +49,8 @@ def train(
         WorkbenchError: the recipe, its data or its starting checkpoint cannot be used, or the loss
             is no longer a number.
     """
+    keep_freed_memory()
+    enable_compilation_cache()
     start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
     corpus = read_parallel(recipe.data.directory, recipe.data.train, recipe.data.languages)
     valid = read_parallel(recipe.data.directory, recipe.data.valid, recipe.data.languages)

@@ -17,11 +17,11 @@ from workbench.errors import WorkbenchError
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a run: its step, of how many, seconds left, and the metrics just measured."""
+    """One report of a run: its step, of how many, seconds left (None at the start), and the metrics just measured."""
 
     step: int
     steps: int
-    seconds_left: float
+    seconds_left: float | None
     metrics: dict[str, Any]
 
 
@@ -40,7 +40,9 @@ class MetricsLog:
         self._logged = self._began
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
-            path.write_text("".join(x + "\n" for x in lines if _step_of(x) <= step), encoding="utf-8")
+            path.write_text(
+                "".join(x + "\n" for x in lines if _step_of(x) <= step), encoding="utf-8"
+            )
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
         """Take the metrics of one step, without waiting for the device."""
@@ -73,7 +75,7 @@ class MetricsLog:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         done = max(1, step - self._first)
-        left = elapsed / done * (self._steps - step) if step > self._first else float("nan")
+        left = elapsed / done * (self._steps - step) if step > self._first else None
         self._report(Progress(step, self._steps, left, metrics))
 
 

@@ -102,7 +102,9 @@ class Recipe:
             (data.temperature > 0, "data.temperature: must be above 0"),
             (list(data.buckets) == sorted(set(data.buckets)), "data.buckets: must increase"),
             (
-                bool(data.buckets) and 4 <= data.buckets[0] and data.buckets[-1] <= model.max_positions,
+                bool(data.buckets)
+                and 4 <= data.buckets[0]
+                and data.buckets[-1] <= model.max_positions,
                 f"data.buckets: lengths from 4 to model.max_positions, {model.max_positions}",
             ),
             (
@@ -163,7 +165,7 @@ class Recipe:
         widths = (self.model.feed_forward,) * layers
         if routing == "dense":
             return StackConfig(self.model.heads, widths)
-        if routing in ("token", "sentence"):
+        if routing == "token" or routing == "sentence":  # mypy narrows on this form
             router = RouterConfig(routing, self.model.top_k)
         else:
             keys = tuple(dict.fromkeys(sorted(key_of(task, routing) for task in self.tasks)))
@@ -223,7 +225,9 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return _fill(hint, value, name + ".")
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise RecipeError(f"{name} is {value!r}; it must be one of {', '.join(get_args(hint))}.")
+            raise RecipeError(
+                f"{name} is {value!r}; it must be one of {', '.join(get_args(hint))}."
+            )
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):

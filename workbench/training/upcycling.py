@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -11,7 +13,9 @@ from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
 from workbench.nn.network import TranslationNetwork
 
 
-def start_from(network: TranslationNetwork, trained: TranslationNetwork, fresh_units: float) -> None:
+def start_from(
+    network: TranslationNetwork, trained: TranslationNetwork, fresh_units: float
+) -> None:
     """Copy `trained`'s weights into `network`, in place.
 
     Where `network` has experts and `trained` a dense block, every expert becomes a copy of the block (sparse
@@ -30,14 +34,17 @@ def start_from(network: TranslationNetwork, trained: TranslationNetwork, fresh_u
                 f"Cannot start from a network with {len(old_stack.layers)} {stack} layers: the recipe's"
                 f" has {len(new_stack.layers)}."
             )
-        for index, (new, old) in enumerate(zip(new_stack.layers, old_stack.layers, strict=True)):
+        pairs: Any = zip(new_stack.layers, old_stack.layers, strict=True)
+        for index, (new, old) in enumerate(pairs):
             if isinstance(new.ffn, ExpertFeedForward) and isinstance(old.ffn, FeedForward):
                 key = jax.random.key(index + 1000 * (stack == "decoder"))
                 _upcycle(new.ffn, old.ffn, fresh_units, key)
             elif type(new.ffn) is type(old.ffn):
                 _copy(new.ffn, old.ffn, f"{stack} layer {index}")
             else:
-                raise WorkbenchError(f"Cannot make a dense block of the experts of {stack} layer {index}.")
+                raise WorkbenchError(
+                    f"Cannot make a dense block of the experts of {stack} layer {index}."
+                )
             for name in (
                 "self_attn_layer_norm",
                 "self_attn",
@@ -60,7 +67,9 @@ def _copy(new: nnx.Module, old: nnx.Module, where: str) -> None:
     state = nnx.state(old)
     shapes = [jax.tree.map(jnp.shape, nnx.to_pure_dict(s)) for s in (nnx.state(new), state)]
     if shapes[0] != shapes[1]:
-        raise WorkbenchError(f"Cannot start {where} of shape {shapes[0]} from one of shape {shapes[1]}.")
+        raise WorkbenchError(
+            f"Cannot start {where} of shape {shapes[0]} from one of shape {shapes[1]}."
+        )
     nnx.update(new, state)
 
 

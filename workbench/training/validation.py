@@ -62,7 +62,9 @@ def _with_average(values: dict[str, float]) -> dict[str, float]:
 
 def _one_batch(direction: Direction, length: int, config: ModelConfig) -> Batch:
     count = len(direction.sources)
-    rows: Sequence[np.ndarray] = [np.full((count, length), config.pad_id, np.int32) for _ in range(3)]
+    rows: Sequence[np.ndarray] = [
+        np.full((count, length), config.pad_id, np.int32) for _ in range(3)
+    ]
     for i, (s, t) in enumerate(zip(direction.sources, direction.targets, strict=True)):
         rows[0][i, : len(s)], rows[1][i, 1 : len(t)], rows[2][i, : len(t)] = s, t[:-1], t
         rows[1][i, 0] = config.eos_id

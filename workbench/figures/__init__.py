@@ -1,0 +1,1 @@
+"""Figures: charts of tidy tables, as Altair charts."""

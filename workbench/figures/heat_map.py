@@ -1,0 +1,58 @@
+"""Heat maps: which experts each task uses, in one layer."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from workbench.figures import theme
+from workbench.tasks import parse_task
+
+_LABELLED = 16  # experts; with more, the numbers no longer fit into their cells
+
+
+def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
+    """Share of each task's tokens that chose each expert of one layer: task down, expert across.
+
+    usage: as `Usage.to_frame` gives it. top_k: experts a token chooses, for the chance level.
+    """
+    frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
+    frame = frame.assign(direction=[parse_task(str(task)).label for task in frame["task"]])
+    experts = int(frame["expert"].max()) + 1
+    tasks = frame["direction"].nunique()
+    base = alt.Chart(frame).encode(
+        x=alt.X("expert:O", title="Expert", axis=alt.Axis(labelAngle=0, orient="bottom")),
+        y=alt.Y("direction:N", title=None, sort=None),
+    )
+    cells = base.mark_rect(cornerRadius=2).encode(
+        color=alt.Color(
+            "share:Q",
+            title="Share of tokens",
+            scale=alt.Scale(scheme=theme.SEQUENTIAL, domain=[0, 1]),
+            legend=alt.Legend(
+                format="%", orient="top", gradientLength=160, gradientThickness=8, titleOrient="left"
+            ),
+        ),
+        tooltip=[
+            alt.Tooltip("direction:N", title="Task"),
+            alt.Tooltip("expert:O", title="Expert"),
+            alt.Tooltip("share:Q", title="Share of tokens", format=".1%"),
+            alt.Tooltip("gate:Q", title="Mean gate", format=".3f"),
+            alt.Tooltip("tokens:Q", title="Tokens", format=","),
+        ],
+    )
+    numbers = base.mark_text(fontSize=11).encode(
+        text=alt.condition("datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")),
+        color=alt.condition("datum.share > 0.6", alt.value("#000000"), alt.value("#ffffff")),
+    )
+    chart = alt.layer(cells, numbers) if experts <= _LABELLED else alt.layer(cells)
+    return theme.styled(
+        chart.properties(
+            title=theme.title(
+                f"{stack.capitalize()} layer {layer}: share of a task's tokens per expert",
+                f"Each token chooses {top_k} of {experts}: by chance {top_k / experts:.0%} per expert",
+            ),
+            width="container",
+            height=max(60, 34 * tasks),
+        )
+    )

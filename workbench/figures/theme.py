@@ -1,0 +1,62 @@
+"""The one look of every figure: colours that a colour-blind reader can tell apart, sizes, and axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Okabe and Ito's palette without black, which a dark page would swallow; a grey stands for it.
+CATEGORIES = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#8C8C8C",
+)
+#: For quantities: perceptually uniform, and good on light and on dark pages.
+SEQUENTIAL = "viridis"
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
+
+
+def category(index: int) -> str:
+    """Colour of the category with this number. It repeats after eight: always show the number too."""
+    return CATEGORIES[index % len(CATEGORIES)]
+
+
+def ink(colour: str) -> str:
+    """Black or white, whichever is easier to read on `colour`, a `#rrggbb` (WCAG relative luminance)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def title(text: str, subtitle: str = "") -> dict[str, Any]:
+    """A chart's title: what is shown over what, and below it how to read it."""
+    found: dict[str, Any] = {"text": text, "anchor": "start", "fontSize": 14, "offset": 10}
+    if subtitle:
+        found |= {"subtitle": subtitle, "subtitleFontSize": 12, "subtitlePadding": 4}
+    return found
+
+
+def styled(chart: Any) -> Any:
+    """`chart` with the sizes of the theme; the colours of text and page are left to where it is shown."""
+    return (
+        chart.configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            titlePadding=8,
+            labelLimit=220,
+            domain=False,
+            ticks=False,
+            labelPadding=6,
+        )
+        .configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .configure_title(fontWeight=600, subtitleFontWeight="normal")
+    )

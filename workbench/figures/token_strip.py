@@ -1,0 +1,67 @@
+"""Token strips: the experts of every token of one sentence, layer by layer."""
+
+from __future__ import annotations
+
+import json
+
+import altair as alt
+import pandas as pd
+
+from workbench.figures import theme
+
+
+def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChart:
+    """Experts of one sentence's tokens in one stack: tokens across, layer and choice down.
+
+    routes: rows of one sentence, as `Routes.to_frame` gives them. experts: how many a layer has.
+    """
+    frame = routes[routes["stack"] == stack].astype({"token": str})
+    frame = frame.assign(
+        choice=[
+            f"Layer {layer}, choice {rank + 1}"
+            for layer, rank in zip(frame["layer"], frame["rank"], strict=True)
+        ]
+    )
+    tokens = frame.drop_duplicates("position").sort_values("position")["token"]
+    labels = json.dumps([token.replace("▁", " ").strip() or "␣" for token in tokens])
+    base = alt.Chart(frame).encode(
+        x=alt.X(
+            "position:O",
+            title="Token",
+            axis=alt.Axis(
+                labelExpr=f"{labels}[datum.value]", labelAngle=-45, labelOverlap=False, labelLimit=90
+            ),
+        ),
+        y=alt.Y("choice:N", title=None, sort=None),
+        tooltip=[
+            alt.Tooltip("token:N", title="Token"),
+            alt.Tooltip("choice:N", title="Where"),
+            alt.Tooltip("expert:O", title="Expert"),
+            alt.Tooltip("gate:Q", title="Gate", format=".3f"),
+        ],
+    )
+    numbers = list(range(experts))
+    colours = [theme.category(number) for number in numbers]
+    cells = base.mark_rect(cornerRadius=2, stroke=None).encode(
+        color=alt.Color(
+            "expert:O", scale=alt.Scale(domain=numbers, range=colours), legend=None
+        ),
+        opacity=alt.Opacity("gate:Q", scale=alt.Scale(domain=[0, 1], range=[0.35, 1]), legend=None),
+    )
+    inks = alt.Scale(domain=numbers, range=[theme.ink(colour) for colour in colours])
+    text = base.mark_text(fontSize=11).encode(
+        text="expert:O", color=alt.Color("expert:O", scale=inks, legend=None)
+    )
+    rows = frame["choice"].nunique()
+    return theme.styled(
+        alt.layer(cells, text)
+        .resolve_scale(color="independent")
+        .properties(
+            title=theme.title(
+                f"{stack.capitalize()}: expert of each token",
+                "Numbers are experts; the fainter a cell, the smaller its gate",
+            ),
+            width=alt.Step(30),
+            height=alt.Step(28),
+        )
+    )
