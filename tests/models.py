@@ -22,9 +22,7 @@ CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
 LANGUAGES = ("ces_Latn", "deu_Latn", "eng_Latn", "fra_Latn")
 EN_DE = Task("eng_Latn", "deu_Latn")
 #: Every direction from and to English.
-TASKS = tuple(
-    Task(a, b) for a in LANGUAGES for b in LANGUAGES if a != b and "eng_Latn" in (a, b)
-)
+TASKS = tuple(Task(a, b) for a in LANGUAGES for b in LANGUAGES if a != b and "eng_Latn" in (a, b))
 #: (encoder, decoder) routing: each granularity and each task key in each stack at least once.
 KINDS = (
     ("dense", "dense"),

@@ -168,7 +168,7 @@ def test_what_the_network_does_not_need_may_be_missing(broken, file):
 
 
 def test_a_directory_that_is_none_is_called_so(tmp_path):
-    with pytest.raises(CheckpointError, match="There is no checkpoint directory .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint directory .*nowhere"):
         Translator.load(tmp_path / "nowhere")
 
 
@@ -179,9 +179,15 @@ def ours(**changes):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.update(model_type="bert"), r"model_type is 'bert'.*Accepted: m2m_100, nllb-moe"),
+        (
+            lambda t: t.update(model_type="bert"),
+            r"model_type is 'bert'.*Accepted: m2m_100, nllb-moe",
+        ),
         (lambda t: t.pop("model_type"), "model_type is None"),
-        (lambda t: t.update(model_type="m2m_100"), "says model_type 'm2m_100'.*describes 'task-moe'"),
+        (
+            lambda t: t.update(model_type="m2m_100"),
+            "says model_type 'm2m_100'.*describes 'task-moe'",
+        ),
         (lambda t: t.pop("workbench"), "has no 'workbench' part"),
         (ours(colour=3), "workbench: unknown colour"),
         (lambda t: t["workbench"].pop("d_model"), "workbench: missing d_model"),
@@ -226,7 +232,7 @@ def test_a_tokenizer_of_another_network_is_refused(broken, tmp_path):
     table = json.loads((broken / "tokenizer_config.json").read_text())
     table["extra_special_tokens"] += [f"x{i:02d}_Latn" for i in range(20)]
     (broken / "tokenizer_config.json").write_text(json.dumps(table))
-    with pytest.raises(WorkbenchError, match="520 tokens.*vocabulary only 500"):
+    with pytest.raises(WorkbenchError, match=r"520 tokens.*vocabulary only 500"):
         Translator.load(broken)
 
 
@@ -258,7 +264,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
         model.tokenizer.save(directory)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(CheckpointError, match="Cannot write .*it: No space left on device"):
+    with pytest.raises(CheckpointError, match=r"Cannot write .*it: No space left on device"):
         write_checkpoint(tmp_path / "it", Checkpoint(model.config, model.network), full)
     assert not list(tmp_path.iterdir())
 

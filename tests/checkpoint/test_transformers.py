@@ -64,7 +64,11 @@ def assert_equal_to_theirs(model, there, dtype_scale=1.0):
     with torch.no_grad():
         theirs = there(**tensors, decoder_input_ids=torch.tensor(target, dtype=torch.long))
         written = there.generate(
-            **tensors, forced_bos_token_id=language, num_beams=1, do_sample=False, max_length=LENGTH + 2
+            **tensors,
+            forced_bos_token_id=language,
+            num_beams=1,
+            do_sample=False,
+            max_length=LENGTH + 2,
         ).numpy()
     seen = source != 1
     states = theirs.encoder_last_hidden_state.numpy()

@@ -143,7 +143,15 @@ def test_blank_lines_stay_where_they_are_and_cost_nothing():
 
 @pytest.mark.parametrize(
     "text",
-    ["👩‍👩‍👧‍👦🎉", "يقفز ولد صغير", "一个小男孩跳进水坑。", "\u202eabc\u202c", "a\0b", "\ud83d", "</s> <pad>"],
+    [
+        "👩‍👩‍👧‍👦🎉",
+        "يقفز ولد صغير",
+        "一个小男孩跳进水坑。",
+        "\u202eabc\u202c",
+        "a\0b",
+        "\ud83d",
+        "</s> <pad>",
+    ],
 )
 def test_any_script_is_translated_without_complaint(text):
     model = translator("dense", "dense")
@@ -178,11 +186,13 @@ def test_directions_are_those_of_the_checkpoint():
     model = translator("token", "target")
     for written in ("en", "eng", "English", "eng_Latn", "EN"):
         assert model.task(written, "German") == EN_DE
-    with pytest.raises(WorkbenchError, match="does not translate deu_Latn-fra_Latn.*eng_Latn-deu_Latn"):
+    with pytest.raises(
+        WorkbenchError, match=r"does not translate deu_Latn-fra_Latn.*eng_Latn-deu_Latn"
+    ):
         model.translate("a", "de", "fr")
-    with pytest.raises(WorkbenchError, match="'ger'.*Did you mean deu_Latn"):
+    with pytest.raises(WorkbenchError, match=r"'ger'.*Did you mean deu_Latn"):
         model.translate("a", "en", "ger")
-    with pytest.raises(WorkbenchError, match="Spanish|spa_Latn"):
+    with pytest.raises(WorkbenchError, match=r"Spanish|spa_Latn"):
         model.translate("a", "en", "es")
 
 
@@ -203,7 +213,7 @@ def test_impossible_arguments_are_refused(options, says):
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused():
     model = translator("dense", "dense")
     small = dataclasses.replace(model.config, vocabulary=499)
-    with pytest.raises(WorkbenchError, match="500 tokens.*only 499"):
+    with pytest.raises(WorkbenchError, match=r"500 tokens.*only 499"):
         Translator("it", small, tiny_tokenizer(), model.network)
 
 

@@ -47,7 +47,11 @@ def test_attention_equals_numpy_head_by_head():
 
     mixed = np.zeros((B, T, D))
     size = D // H
-    q, k, v = linear(block.q_proj, queries), linear(block.k_proj, states), linear(block.v_proj, states)
+    q, k, v = (
+        linear(block.q_proj, queries),
+        linear(block.k_proj, states),
+        linear(block.v_proj, states),
+    )
     for b in range(B):
         for h in range(H):
             part = slice(h * size, (h + 1) * size)

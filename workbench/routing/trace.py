@@ -12,7 +12,7 @@ import pandas as pd
 from flax import nnx
 
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
-from workbench.decoding.translator import Translator
+from workbench.decoding.translator import Translation, Translator
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 
@@ -82,6 +82,8 @@ def trace_routes(
 ) -> Routes:
     """The routing of the model's own translations of `sources`, or of given `references`.
 
+    References that are `Translation`s keep the tokens they were written in; plain text is tokenised.
+
     A sentence longer than the network's positions is cut there: its tokens beyond have no rows.
 
     Raises:
@@ -97,13 +99,17 @@ def trace_routes(
     longest = model.config.max_positions
     source_ids = [x[:longest] for x in model.tokenizer.encode_sources(texts, task.source)]
     if references is None:
-        outputs = model.translate(texts, task.source, task.target, batch_size=batch_size)
-        language = model.tokenizer.language_id(task.target)
-        target_ids = [[language, *output.token_ids][:longest] for output in outputs]
-        written = [output.text for output in outputs]
-    else:
-        written = list(references)
-        target_ids = [x[:longest] for x in model.tokenizer.encode_targets(written, task.target)]
+        references = model.translate(texts, task.source, task.target, batch_size=batch_size)
+    language = model.tokenizer.language_id(task.target)
+    target_ids = [
+        # The tokens that were written, which need not be those that their text would be cut into.
+        [language, *line.token_ids] if isinstance(line, Translation) else ids
+        for line, ids in zip(
+            references, model.tokenizer.encode_targets(list(references), task.target), strict=True
+        )
+    ]
+    target_ids = [ids[:longest] for ids in target_ids]
+    written = [str(line) for line in references]
 
     kept = [i for i, ids in enumerate(source_ids) if len(ids) > 2]
     kept.sort(key=lambda i: len(source_ids[i]) + len(target_ids[i]))

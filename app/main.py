@@ -1,0 +1,34 @@
+"""The app's frame: its pages and what they share. Run with `workbench app`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+# Streamlit runs this file as a script; its package is found from the folder above.
+_ROOT = str(Path(__file__).resolve().parent.parent)
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
+
+st.set_page_config(page_title="Task-MoE workbench", page_icon=":material/hub:", layout="wide")
+
+_PAGES = Path(__file__).parent / "pages"
+page = st.navigation(
+    [
+        st.Page(
+            _PAGES / "translate.py", title="Translate", icon=":material/translate:", default=True
+        ),
+        st.Page(_PAGES / "experts.py", title="Experts", icon=":material/grid_view:"),
+        st.Page(_PAGES / "subnetworks.py", title="Sub-networks", icon=":material/content_cut:"),
+        st.Page(_PAGES / "compare.py", title="Compare", icon=":material/balance:"),
+        st.Page(_PAGES / "checkpoints.py", title="Checkpoints", icon=":material/inventory_2:"),
+    ],
+    position="top",
+)
+st.html(
+    "<style>.block-container{padding-top:4.5rem;max-width:84rem}"
+    "h1{font-size:1.9rem!important;padding-bottom:.2rem!important}</style>"
+)
+page.run()

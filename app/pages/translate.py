@@ -1,0 +1,159 @@
+"""Translate: the same text through one to three checkpoints, with the experts of every token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import streamlit as st
+
+from app import session
+from app.widgets import tokens
+from app.widgets.direction import choose_direction
+from workbench.decoding.translator import Translation
+from workbench.errors import WorkbenchError
+from workbench.routing.trace import Routes, trace_routes
+from workbench.tasks import Task
+
+EXAMPLE = (
+    "A man in a blue shirt is riding a bicycle.\n"
+    "Two dogs are running through the snow.\n"
+    "A little girl is playing in the water."
+)
+MOST_CHARACTERS = 100_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one checkpoint made of the text."""
+
+    lines: tuple[str, ...]
+    translations: tuple[Translation, ...]
+    routes: Routes | None
+
+
+def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
+    """The checkpoint's result, or what went wrong."""
+    try:
+        model = session.load(session.checkpoints()[name])
+        with st.spinner(f"{name}: translating (the first time for a shape, compiling)"):
+            made = model.translate(lines, task.source, task.target)
+            routes = None
+            if not model.config.is_dense:
+                routes = trace_routes(model, lines, task.source, task.target, references=made)
+        return Result(lines, tuple(made), routes)
+    except WorkbenchError as error:
+        return str(error)
+
+
+def show(name: str, result: Result | str, stack: str, layer: int) -> None:
+    """One checkpoint's column."""
+    st.subheader(name, anchor=False)
+    if isinstance(result, str):
+        st.error(result, icon=":material/error:")
+        return
+    made = [t for t in result.translations if t.token_ids]
+    if made:
+        run = 1000 * sum(t.seconds for t in made) / len(made)
+        compiled = made[0].compile_seconds
+        st.caption(
+            f"{run:.1f} ms a sentence"
+            + (f" · compiled first, {compiled:.1f} s" if compiled > 0.05 else "")
+            + f" · greedy, float32, {jax.default_backend().upper()}, batches of up to 32"
+        )
+    frame = result.routes.to_frame() if result.routes else None
+    for number, (line, translation) in enumerate(
+        zip(result.lines, result.translations, strict=True)
+    ):
+        parts = [tokens.text(line, translation.text)]
+        if frame is not None and stack in result.routes.layers:  # type: ignore[union-attr]
+            here = frame[
+                (frame["sentence"] == number)
+                & (frame["stack"] == stack)
+                & (frame["layer"] == layer)
+            ]
+            parts.append(tokens.tinted(here))
+        else:
+            parts.append(tokens.plain(translation.tokens))
+        st.html(tokens.STYLE + "".join(parts))
+        if translation.token_ids:
+            cut = " · cut at the longest length" if translation.truncated else ""
+            st.caption(
+                f"log-probability a token {translation.score:.2f} · {len(translation.token_ids)} tokens{cut}"
+            )
+
+
+st.title("Translate", anchor=False)
+configs = session.usable()
+st.session_state.setdefault("with", [next(iter(configs))])
+st.session_state["with"] = [n for n in st.session_state["with"] if n in configs] or [
+    next(iter(configs))
+]
+columns = st.columns([3, 0.6, 3, 5], vertical_alignment="bottom")
+with columns[3]:
+    names = st.multiselect(
+        "Checkpoints, side by side",
+        list(configs),
+        key="with",
+        bind="query-params",
+        max_selections=3,
+    )
+chosen = names or [next(iter(configs))]
+tasks = list(dict.fromkeys(task for name in chosen for task in configs[name].directions))
+task = choose_direction(columns, tasks)
+written = st.text_area(
+    "Text, a sentence a line",
+    value=EXAMPLE,
+    key="text",
+    bind="query-params",
+    height=112,
+    max_chars=MOST_CHARACTERS,
+)
+lines = tuple(line for line in written.split("\n")) if written.strip() else ()
+invited = st.button("Translate", type="primary", icon=":material/translate:", disabled=not lines)
+asked = (tuple(chosen), task, lines)
+if invited:
+    st.session_state["translated"] = (
+        asked,
+        {name: translate(name, lines, task) for name in chosen},
+    )
+
+if "translated" in st.session_state:
+    (chosen, done, _), results = st.session_state["translated"]
+    st.divider()
+    if (tuple(chosen), done, lines) != asked:
+        st.caption(
+            "Below is the translation of what was asked before. Press Translate for the new one."
+        )
+    layers = sorted(
+        {
+            (stack, layer)
+            for result in results.values()
+            if isinstance(result, Result) and result.routes
+            for stack, found in result.routes.layers.items()
+            for layer in found
+        }
+    )
+    stack, layer = "decoder", 0
+    if layers:
+        stack, layer = st.segmented_control(
+            "Tint tokens by the experts of",
+            layers,
+            default=layers[0],
+            format_func=lambda x: (
+                f"{x[0].capitalize()} layer {x[1]}"
+                + (" · source tokens" if x[0] == "encoder" else " · tokens it has written")
+            ),
+            required=True,
+        )
+        experts = max(
+            r.routes.experts[stack]
+            for r in results.values()
+            if isinstance(r, Result) and r.routes and stack in r.routes.experts
+        )
+        st.html(tokens.STYLE + tokens.key(experts))
+    for column, (name, result) in zip(
+        st.columns(len(results), gap="large"), results.items(), strict=True
+    ):
+        with column:
+            show(name, result, stack, layer)

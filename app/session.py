@@ -1,0 +1,95 @@
+"""What the pages share: which checkpoints there are, loaded once, and the bundled captions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from workbench.checkpoint.directory import CONFIG, WEIGHTS, check_weights, read_config
+from workbench.config import ModelConfig
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+
+#: Where the Checkpoints page and `workbench app --checkpoints` look.
+VARIABLE = "WORKBENCH_CHECKPOINTS"
+_FIRST = ("captions-task-moe", "captions-token-moe", "captions-dense")
+
+
+def root() -> Path:
+    """The directory whose sub-directories are checkpoints."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / "checkpoints"
+
+
+def checkpoints() -> dict[str, Path]:
+    """Every checkpoint to choose from by name: those under `root`, then those added by hand."""
+    found = sorted(p.parent for p in root().glob(f"*/{CONFIG}")) if root().is_dir() else []
+    found.sort(key=lambda p: _FIRST.index(p.name) if p.name in _FIRST else len(_FIRST))
+    names = {path.name: path for path in found}
+    for path in st.session_state.get("added", []):
+        names.setdefault(path.name, path)
+    return names
+
+
+def config_of(path: Path) -> ModelConfig:
+    """A checkpoint's configuration, read anew when its file changes. Raises WorkbenchError."""
+    return _config(path, _version(path))
+
+
+def load(path: Path) -> Translator:
+    """The checkpoint in `path`, loaded once for all sessions. Raises WorkbenchError."""
+    version = _version(path)
+    loaded().setdefault(path, version)
+    return _load(path, version)
+
+
+def unload(path: Path) -> None:
+    """Forget a loaded checkpoint and its compiled programs."""
+    version = loaded().pop(path, None)
+    if version is not None:
+        _load.clear(path, version)
+
+
+@st.cache_resource
+def loaded() -> dict[Path, tuple[float, ...]]:
+    """The checkpoints in memory, with the version of their files."""
+    return {}
+
+
+def usable() -> dict[str, ModelConfig]:
+    """Configurations of the checkpoints that can be read; the others are named in a warning."""
+    found = {}
+    for name, path in checkpoints().items():
+        try:
+            found[name] = config_of(path)
+        except WorkbenchError as error:
+            st.warning(f"{name} is left out. {error}", icon=":material/warning:")
+    if not found:
+        st.info(
+            f"There is no checkpoint in `{root()}` yet. Train one with `workbench train RECIPE`, or add a"
+            " directory on the Checkpoints page.",
+            icon=":material/info:",
+        )
+        st.stop()
+    return found
+
+
+def _version(path: Path) -> tuple[float, ...]:
+    return tuple(
+        (path / name).stat().st_mtime if (path / name).exists() else 0.0
+        for name in (CONFIG, WEIGHTS)
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _config(path: Path, version: tuple[float, ...]) -> ModelConfig:
+    config = read_config(path)
+    check_weights(path, config)
+    return config
+
+
+@st.cache_resource(show_spinner="Loading the checkpoint", max_entries=6)
+def _load(path: Path, version: tuple[float, ...]) -> Translator:
+    return Translator.load(path)

@@ -1,0 +1,72 @@
+"""Tinted tokens: every token of a sentence in the colour, and with the number, of its expert."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+
+from workbench.figures import theme
+
+STYLE = """<style>
+.moe-line{line-height:2.35;font-size:1rem;margin:.1rem 0 .3rem}
+.moe-token{position:relative;padding:.16em .3em .12em;margin-right:.16em;border-radius:.3em;white-space:pre;
+ border-bottom:3px solid var(--c);background:color-mix(in srgb,var(--c) 20%,transparent)}
+.moe-token sub{font-size:.62em;opacity:.8;margin-left:.18em}
+.moe-tip{visibility:hidden;position:absolute;left:0;bottom:125%;z-index:9;width:max-content;max-width:17rem;
+ white-space:normal;line-height:1.4;font-size:.8rem;padding:.45em .65em;border-radius:.45em;
+ background:#1f2430;color:#fff;box-shadow:0 2px 10px #0005}
+.moe-token:hover .moe-tip{visibility:visible}
+.moe-plain{padding:.16em .3em;margin-right:.16em;border-radius:.3em;white-space:pre;
+ background:color-mix(in srgb,currentColor 8%,transparent)}
+.moe-key{font-size:.8rem;margin-right:.9em;white-space:nowrap}
+.moe-key i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.35em}
+.moe-text{font-size:1.15rem;margin:.1rem 0 .15rem}
+.moe-source{font-size:.86rem;opacity:.65;margin-top:.55rem}
+</style>"""
+
+
+def tinted(routes: pd.DataFrame) -> str:
+    """HTML of one sentence's tokens in one layer; `routes` are its rows there, as in `Routes.to_frame`.
+
+    The network's own first tokens (end of sentence, language) are shown too: they are routed like the others.
+    """
+    spans = []
+    for _, rows in routes.sort_values(["position", "rank"]).groupby("position"):
+        token, expert = str(rows["token"].iloc[0]), int(rows["expert"].iloc[0])
+        choices = "<br>".join(
+            f"{'expert' if rank == 0 else 'runner-up'} {expert_}, gate {gate:.3f}"
+            for rank, expert_, gate in zip(rows["rank"], rows["expert"], rows["gate"], strict=True)
+        )
+        shown = escape(token.replace("▁", " ").strip() or "␣")
+        spans.append(
+            f'<span class="moe-token" style="--c:{theme.category(expert)}">{shown}<sub>{expert}</sub>'
+            f'<span class="moe-tip"><b>{escape(token)}</b><br>{choices}</span></span>'
+        )
+    return f'<div class="moe-line" dir="auto">{" ".join(spans)}</div>'
+
+
+def plain(tokens: tuple[str, ...]) -> str:
+    """HTML of tokens that no expert has seen."""
+    spans = (
+        f'<span class="moe-plain">{escape(token.replace("▁", " ").strip() or "␣")}</span>'
+        for token in tokens
+    )
+    return f'<div class="moe-line" dir="auto">{" ".join(spans)}</div>'
+
+
+def key(experts: int) -> str:
+    """HTML that says which colour is which expert."""
+    items = (
+        f'<span class="moe-key"><i style="background:{theme.category(e)}"></i>expert {e}</span>'
+        for e in range(experts)
+    )
+    return f"<div>{''.join(items)}</div>"
+
+
+def text(source: str, translation: str) -> str:
+    """HTML of a source line and its translation, in whichever direction their scripts run."""
+    return (
+        f'<div class="moe-source" dir="auto">{escape(source)}</div>'
+        f'<div class="moe-text" dir="auto" data-testid="translation">{escape(translation) or "&nbsp;"}</div>'
+    )

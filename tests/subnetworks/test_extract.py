@@ -1,0 +1,173 @@
+"""Extraction: the fold by hand, equal translations, and a proof that can fail."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models import EN_DE, captions, new_translator, stack, translator
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.nn.feed_forward import ExpertFeedForward
+from workbench.subnetworks.extract import extract, fold, kept_experts, parameter_count
+from workbench.subnetworks.proof import TIE, prove
+
+TEXTS = list(captions()[:10])
+
+
+@pytest.fixture(scope="module")
+def small():
+    return extract(translator("target", "target"), ["en-de"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.8])
+def test_the_fold_is_the_gated_sum_in_float64(scale):
+    shape = stack("target", experts=5, top_k=3)
+    block = ExpertFeedForward(6, 7, 5, shape.router, output_scale=scale, rngs=nnx.Rngs(0))
+    random = np.random.default_rng(0)
+    block.b_in[...] = jnp.asarray(random.normal(size=(5, 7)), jnp.float32)
+    block.b_out[...] = jnp.asarray(random.normal(size=(5, 6)), jnp.float32)
+    row = 2
+    x = random.normal(size=(11, 6))
+    logits = np.asarray(
+        block.router.task_embedding[...][row] @ block.router.kernel[...], np.float64
+    )
+    chosen = np.argsort(-logits)[:3]
+    gates = np.exp(logits[chosen]) / np.exp(logits[chosen]).sum()
+    wanted = np.zeros_like(x)
+    for expert, gate in zip(chosen, gates, strict=True):
+        w_in, b_in, w_out, b_out = (np.asarray(a[expert], np.float64) for a in block.weights)
+        wanted += scale * gate * (np.maximum(x @ w_in + b_in, 0) @ w_out + b_out)
+    folded = fold(block, row)
+    fc1, fc2 = (
+        {k: np.asarray(v, np.float64) for k, v in folded[n].items()} for n in ("fc1", "fc2")
+    )
+    assert fc1["kernel"].shape == (6, 21)
+    assert fc2["kernel"].shape == (21, 6)
+    found = np.maximum(x @ fc1["kernel"] + fc1["bias"], 0) @ fc2["kernel"] + fc2["bias"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_sub_network_is_dense_and_smaller(small):
+    parent = translator("target", "target")
+    assert small.config.is_dense
+    assert small.config.encoder.feed_forward_widths == (24, 48)
+    assert small.config.tasks == (EN_DE,)
+    assert small.config.languages == ("deu_Latn", "eng_Latn")
+    # Gone from each stack: two of four experts, the router, and one of the two last biases.
+    expert = 2 * 32 * 24 + 24 + 32
+    router = 32 * 4 + 4 * 32  # kernel, and four target languages
+    assert parameter_count(parent.config) - parameter_count(small.config) == 2 * (
+        2 * expert + router + 32
+    )
+
+
+def test_tokens_are_equal_and_logits_nearly(small):
+    proof = prove(translator("target", "target"), small, [*TEXTS, ""], EN_DE, batch_size=8)
+    assert proof.holds
+    assert (proof.sentences, proof.identical, proof.ties, proof.different) == (10, 10, 0, 0)
+    assert 0 < proof.largest_logit_difference < 1e-3
+    assert str(proof).startswith("proved: eng_Latn-deu_Latn, 10 of 10 sentences")
+    assert json.loads(json.dumps(proof.to_json()))["holds"] is True
+
+
+def test_a_stack_routed_by_token_keeps_its_experts():
+    parent = translator("token", "target")
+    part = extract(parent, [EN_DE])
+    assert part.config.encoder == parent.config.encoder
+    assert part.config.decoder.router is None
+    ours, theirs = (m.network.encoder.layers[1].ffn for m in (part, parent))
+    assert (ours.w_in[...] == theirs.w_in[...]).all()
+    assert (ours.router.kernel[...] == theirs.router.kernel[...]).all()
+    outputs = [m.translate(TEXTS, "en", "de", batch_size=8, max_length=16) for m in (parent, part)]
+    assert [o.token_ids for o in outputs[0]] == [o.token_ids for o in outputs[1]]
+
+
+def test_the_kept_experts_are_the_routers_choice():
+    parent = translator("target", "target")
+    kept = kept_experts(parent, EN_DE)
+    assert set(kept) == {"encoder", "decoder"}
+    for name in kept:
+        router = getattr(parent.network, name).layers[1].ffn.router
+        row = parent.config.task_ids(EN_DE)[0]
+        logits = np.asarray(router.task_embedding[...][row] @ router.kernel[...])
+        assert [int(e) for e in kept[name]["1"]] == np.argsort(-logits)[:2].tolist()
+        assert sum(kept[name]["1"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_sub_network_knows_its_parent_and_its_terms(small):
+    assert small.provenance["operation"] == "extract"
+    assert small.provenance["parents"][0]["name"] == "target-target"
+    assert "English → German" in small.card
+    assert "# A tiny model" in small.card
+
+
+def test_it_translates_its_task_and_no_other(small):
+    with pytest.raises(WorkbenchError, match="does not translate deu_Latn-eng_Latn"):
+        small.translate("a", "de", "en")
+    with pytest.raises(WorkbenchError, match=r"Czech|ces_Latn"):
+        small.translate("a", "en", "cs")
+
+
+def test_it_comes_back_from_disk_and_translates_the_same(small, tmp_path):
+    small.save(tmp_path / "en-de")
+    again = Translator.load(tmp_path / "en-de")
+    assert again.config == small.config
+    assert again.provenance == small.provenance
+    proof = prove(small, again, TEXTS[:4], EN_DE, batch_size=8)
+    assert (proof.identical, proof.largest_logit_difference) == (4, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tasks", "says"),
+    [
+        (("dense", "dense"), ["en-de"], "it is dense"),
+        (("token", "token"), ["en-de"], "not routed by task"),
+        (("target", "target"), [], "got 0"),
+        (("target", "target"), ["en-de", "en-cs"], "got 2"),
+        (("target", "target"), ["de-fr"], "does not translate deu_Latn-fra_Latn"),
+        (("target", "target"), ["en-xx"], "'xx'"),
+    ],
+)
+def test_what_cannot_be_extracted_is_explained(kind, tasks, says):
+    with pytest.raises(WorkbenchError, match=says):
+        extract(translator(*kind), tasks)
+
+
+def test_a_wrong_sub_network_is_not_proved():
+    parent = translator("target", "target")
+    wrong = extract(parent, ["en-de"], name="wrong")
+    bias = wrong.network.decoder.layers[1].ffn.fc2.bias
+    bias[...] = bias[...] + 3.0 * jnp.asarray(np.random.default_rng(0).normal(size=32), jnp.float32)
+    # A translator reads its network's weights when it is made.
+    wrong = Translator("wrong", wrong.config, wrong.tokenizer, wrong.network)
+    proof = prove(parent, wrong, TEXTS, EN_DE, batch_size=8)
+    assert not proof.holds
+    assert proof.different == len(proof.differing) > 0
+    assert proof.identical + proof.ties + proof.different == 10
+    assert proof.largest_logit_difference > 0.1
+    assert str(proof).startswith("NOT PROVED")
+
+
+def test_a_swap_of_two_equal_logits_is_a_tie_and_no_difference():
+    """Every word has a twin of its own length, a hair apart: which of them wins is rounding."""
+    parent, other = (new_translator("target", "target") for _ in range(2))
+    found = np.array(parent.network.embedding[...])
+    twin = parent.translate(TEXTS[:1], "en", "de", batch_size=8, max_length=4)[0].token_ids[0]
+    spare = next(i for i in range(490, 4, -1) if i != twin)
+    for model, sign in ((parent, 1), (other, -1)):
+        table = found.copy()
+        table[spare] = table[twin] * (1 - sign * 1e-6)
+        model.network.embedding[...] = jnp.asarray(table)
+    parent, other = (Translator(m.name, m.config, m.tokenizer, m.network) for m in (parent, other))
+    proof = prove(parent, other, TEXTS[:1], EN_DE, batch_size=8)
+    assert (proof.ties, proof.different, proof.tied) == (1, 0, (0,))
+    assert proof.holds
+    assert proof.largest_logit_difference < TIE
+
+
+def test_a_proof_of_nothing_is_refused(small):
+    with pytest.raises(WorkbenchError, match="at least one sentence"):
+        prove(translator("target", "target"), small, ["", " "], EN_DE)

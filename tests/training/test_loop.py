@@ -1,0 +1,175 @@
+"""Training: the loss falls, a killed run resumes to the bit, upcycling starts where the dense network was."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models import EN_DE, captions, config, network, translator
+from workbench.errors import WorkbenchError
+from workbench.training.loop import train
+from workbench.training.metrics import read_metrics
+from workbench.training.recipe import recipe_from
+from workbench.training.upcycling import start_from
+
+LANGUAGES = ("de", "en")
+CODES = {"de": "deu_Latn", "en": "eng_Latn"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """40 short captions in two languages, to train on and to validate on."""
+    directory = tmp_path_factory.mktemp("data")
+    lines = {code: captions(CODES[code]) for code in LANGUAGES}
+    chosen = sorted(range(len(lines["en"])), key=lambda i: len(lines["de"][i]))[:40]
+    for split, rows in (("train", chosen), ("val", chosen[:4])):
+        for code in LANGUAGES:
+            text = "".join(lines[code][i] + "\n" for i in rows)
+            (directory / f"{split}.{code}").write_text(text, encoding="utf-8")
+    return directory
+
+
+def table(data, **run):
+    return {
+        "name": "tiny",
+        "data": {
+            "directory": str(data),
+            "languages": list(LANGUAGES),
+            "vocabulary": 200,
+            "batch_tokens": 512,
+            "buckets": [64],
+        },
+        "model": {
+            "d_model": 16,
+            "heads": 2,
+            "feed_forward": 16,
+            "experts": 3,
+            "encoder_routing": "token",
+            "decoder_routing": "target",
+            "max_positions": 64,
+        },
+        "objective": {"learning_rate": 5e-3, "warmup_steps": 4, "schedule": "constant"},
+        "run": {"log_every": 4, "save_every": 8, "valid_every": 1000, "valid_sentences": 2, **run},
+    }
+
+
+def leaves(network):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(network))]
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from workbench.training.loop import train
+from workbench.training.recipe import recipe_from
+train(recipe_from(json.loads(sys.argv[1])), Path(sys.argv[2]), report=lambda p: print(p.step, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_bits_and_the_loss_falls(data, tmp_path):
+    recipe = table(data, steps=24)
+    whole = train(recipe_from(recipe), tmp_path / "whole")
+
+    killed = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, json.dumps(recipe), str(tmp_path / "killed")],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            # Past the first state that is saved, and not at one.
+            if int(line) >= 12:
+                break
+    finally:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert [line["step"] for line in read_metrics(tmp_path / "killed/metrics.jsonl")][-1] < 24
+
+    began = []
+    resumed = train(recipe_from(recipe), tmp_path / "killed", report=lambda p: began.append(p.step))
+    assert began[0] > 8  # it did not start over
+    for a, b in zip(leaves(whole.network), leaves(resumed.network), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed")]
+    steps = [[line["step"] for line in part if "nats" in line] for part in lines]
+    assert steps[0] == steps[1] == [4, 8, 12, 16, 20, 24]
+    nats = [[line["nats"] for line in part if "nats" in line] for part in lines]
+    assert nats[0] == nats[1]
+    assert nats[0][-1] < nats[0][0] - 0.5
+    valid = next(line for line in lines[0] if "valid_nats" in line)
+    assert valid["valid_nats"]["eng_Latn-deu_Latn"] < 5.3  # ln 200 is what guessing costs
+    assert set(valid["valid_bleu"]) == {"average", "deu_Latn-eng_Latn", "eng_Latn-deu_Latn"}
+    # Every token goes to two experts.
+    loads = lines[0][-2].get("load.decoder.0") or lines[0][-1]["load.decoder.0"]
+    assert sum(loads) == pytest.approx(2, abs=1e-4)
+
+    other = table(data, steps=24)
+    other["model"]["experts"] = 4
+    with pytest.raises(WorkbenchError, match=r"does not fit this recipe.*another output directory"):
+        train(recipe_from(other), tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(data, tmp_path):
+    recipe = recipe_from(table(data, steps=8))
+    wild = dataclasses.replace(recipe.objective, learning_rate=float("inf"))
+    with pytest.raises(WorkbenchError, match=r"NaN before step 4.*Lower objective\.learning_rate"):
+        train(dataclasses.replace(recipe, objective=wild), tmp_path)
+
+
+def test_a_metrics_file_cut_short_by_a_kill_is_read_to_the_cut(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1, "nats": 2.0}\n{"step": 2, "na')
+    assert read_metrics(file) == [{"step": 1, "nats": 2.0}]
+
+
+def outputs(made):
+    random = np.random.default_rng(0)
+    source, target = (random.integers(4, 400, (3, 6)).astype(np.int32) for _ in range(2))
+    rows = [np.full(3, row, np.int32) for row in made.config.task_ids(EN_DE)]
+    return np.asarray(made.logits(made(source, target, *rows)[0]))
+
+
+@pytest.mark.parametrize("kind", [("token", "target"), ("sentence", "dense")], ids="-".join)
+def test_experts_that_are_copies_give_the_dense_networks_outputs(kind):
+    dense = translator("dense", "dense").network
+    made = network(config(*kind), seed=3)
+    before = outputs(made)
+    start_from(made, dense, fresh_units=0.0)
+    np.testing.assert_allclose(outputs(made), outputs(dense), rtol=1e-4, atol=2e-4)
+    assert np.abs(outputs(dense) - before).max() > 1
+
+
+def test_fresh_units_are_as_many_as_asked_and_other_ones_in_each_expert():
+    dense = translator("dense", "dense").network
+    made = network(config("token", "target"), seed=3)
+    start_from(made, dense, fresh_units=0.5)
+    block, old = made.encoder.layers[1].ffn, dense.encoder.layers[1].ffn
+    kept = np.asarray((block.w_in[...] == old.fc1.kernel[...]).all(axis=1))  # [E, F]
+    assert 0.3 < kept.mean() < 0.7
+    assert len({row.tobytes() for row in kept}) == 4
+    assert (np.asarray(block.b_in[...])[~kept] == 0).all()
+
+
+def test_networks_of_other_shapes_cannot_be_a_start():
+    dense = network(config("dense", "dense"))
+    with pytest.raises(
+        WorkbenchError, match="Cannot make a dense block of the experts of encoder layer 1"
+    ):
+        start_from(dense, translator("token", "target").network, 0.5)
+    with pytest.raises(WorkbenchError, match="embeddings of shape"):
+        start_from(network(config(vocabulary=510)), translator("dense", "dense").network, 0.5)

@@ -1,0 +1,101 @@
+"""Recipes: what cannot be followed is refused, with the key's name."""
+
+import copy
+
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.training.recipe import RecipeError, read_recipe, recipe_from, recipe_table
+
+TABLE = {"name": "it", "data": {"directory": "d", "languages": ["en", "de", "fr"]}}
+
+
+def with_value(key, value):
+    table = copy.deepcopy(TABLE)
+    *path, last = key.split(".")
+    place = table
+    for step in path:
+        place = place.setdefault(step, {})
+    place[last] = value
+    return table
+
+
+def test_a_recipe_says_its_directions_and_its_network():
+    table = with_value("data.pivot", "en")
+    table["model"] = {"encoder_routing": "token", "decoder_routing": "target", "decoder_layers": 4}
+    recipe = recipe_from(table)
+    assert recipe.languages == ("deu_Latn", "eng_Latn", "fra_Latn")
+    assert [str(task) for task in recipe.tasks] == [
+        "deu_Latn-eng_Latn",
+        "eng_Latn-deu_Latn",
+        "eng_Latn-fra_Latn",
+        "fra_Latn-eng_Latn",
+    ]
+    config = recipe.model_config(300)
+    assert config.encoder.expert_layers == (1,)
+    assert config.decoder.expert_layers == (1, 3)
+    assert config.decoder.router.keys == ("deu_Latn", "eng_Latn", "fra_Latn")
+    assert config.vocabulary == 300
+    assert recipe_from(recipe_table(recipe)) == recipe
+
+
+def test_without_a_pivot_all_directions_are_meant():
+    assert len(recipe_from(TABLE).tasks) == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("objective.learning_rat", 1.0, r"learning_rat .*Did you mean objective\.learning_rate\?"),
+        ("colour", 1, "Unknown key colour"),
+        ("run.steps", "many", r"run\.steps must be of type int, got 'many'"),
+        ("run.steps", 1.5, r"run\.steps must be of type int"),
+        ("run.steps", True, r"run\.steps must be of type int"),
+        ("run.steps", 0, r"run\.steps: must be at least 1"),
+        ("data.languages", "en", r"data\.languages must be a list"),
+        ("data.languages", ["en"], "at least two languages"),
+        ("data.languages", ["en", "eng_Latn"], "names a language twice"),
+        ("data.languages", ["en", "xx"], "'xx'"),
+        ("data.pivot", "cs", "pivot is not among"),
+        ("data.temperature", 0, "must be above 0"),
+        ("data.buckets", [32, 16], "must increase"),
+        ("data.buckets", [], "lengths from 4"),
+        ("data.buckets", [16, 512], "to model.max_positions, 256"),
+        ("data.batch_tokens", 8, "must hold one sentence"),
+        ("model.heads", 3, "must divide"),
+        ("model.top_k", 9, "from 1 to model.experts"),
+        ("model.encoder_routing", "word", "must be one of dense, token"),
+        ("objective.dropout", 1.0, "from 0 to below 1"),
+        ("objective.optimizer", "sgd", "must be one of adam, adafactor"),
+        ("run.save_every", 0, "must be at least 1"),
+        ("model", 3, r"model must be a table \[model\]"),
+    ],
+)
+def test_what_cannot_work_is_named(key, value, says):
+    with pytest.raises(WorkbenchError, match=says):
+        recipe_from(with_value(key, value))
+
+
+def test_a_whole_number_may_stand_for_a_decimal():
+    assert recipe_from(with_value("objective.learning_rate", 1)).objective.learning_rate == 1.0
+
+
+@pytest.mark.parametrize("key", ["name", "data", "data.directory"])
+def test_a_missing_key_is_named(key):
+    table = copy.deepcopy(TABLE)
+    *path, last = key.split(".")
+    (table[path[0]] if path else table).pop(last)
+    with pytest.raises(RecipeError, match=f"lacks the key {key}"):
+        recipe_from(table)
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"Cannot read the recipe .*none\.toml"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(RecipeError, match=r"bad\.toml is not TOML"):
+        read_recipe(tmp_path / "bad.toml")
+    (tmp_path / "good.toml").write_text(
+        'name = "it"\n[data]\ndirectory = "d"\nlanguages = ["en", "de"]'
+    )
+    assert read_recipe(tmp_path / "good.toml").name == "it"

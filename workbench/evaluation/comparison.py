@@ -1,0 +1,202 @@
+"""Comparison: quality, significance and speed of systems in one table, against the first of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from sacrebleu.significance import PairedTest
+
+from workbench.checkpoint.components import parameters_by_component
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics
+from workbench.evaluation.speed import BATCHES, Speeds, benchmark
+from workbench.evaluation.systems import name_systems
+from workbench.evaluation.tables import latex_table, latex_text, text_table
+from workbench.evaluation.testset import TestSet
+
+Format = Literal["text", "json", "latex"]
+#: p-values below this are marked as significant.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores and speeds of the same systems; the first is the baseline.
+
+    p_values: (system, number of the test set, metric) -> p of the paired bootstrap against the baseline.
+    speeds: None where they were not measured. parameters: of each system.
+    """
+
+    scores: Scores
+    p_values: dict[tuple[str, int, str], float]
+    speeds: Speeds | None
+    parameters: dict[str, int]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each system, test set and metric: the columns of `Scores`, `p_value` (NaN for the baseline) and
+        `parameters`.
+        """
+        frame = self.scores.to_frame()
+        numbers = {(each.name, str(each.task)): i for i, each in enumerate(self.scores.testsets)}
+        frame["p_value"] = [
+            self.p_values.get((row.system, numbers[row.testset, row.task], row.metric), math.nan)
+            for row in frame.itertuples()
+        ]
+        return frame.assign(parameters=frame["system"].map(self.parameters))
+
+    def render(self, form: Format = "text") -> str:
+        """As a text for a terminal, as LaTeX, or as JSON with everything that was measured."""
+        if form == "json":
+            return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+        table = text_table if form == "text" else latex_table
+        header, rows = self._rows()
+        notes = self._notes()
+        if form == "latex":
+            return "\n".join([*(f"% {latex_text(note)}" for note in notes), table(header, rows, 2)])
+        return "\n".join([table(header, rows, 2), "", *notes])
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain objects: `scores` and `speeds`, one object a row, NaN as null."""
+        tables = {"scores": self.to_frame()}
+        if self.speeds:
+            tables["speeds"] = self.speeds.to_frame()
+        return {
+            "baseline": self.scores.systems[0],
+            **{name: json.loads(frame.to_json(orient="records")) for name, frame in tables.items()},
+        }
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        frame = self.to_frame()
+        metrics = list(frame["metric"].unique())
+        header = ["system", "task", *metrics, "length", "parameters"]
+        several = frame["testset"].nunique() > 1
+        speeds = self.speeds.to_frame() if self.speeds else None
+        if speeds is not None:
+            sizes = sorted(speeds["batch_size"].unique())
+            header += [f"p50 ms ×{sizes[0]}", f"sentences/s ×{sizes[-1]}"]
+        rows = []
+        for (system, testset, task), group in frame.groupby(["system", "testset", "task"], sort=False):
+            by_metric = group.set_index("metric")
+            first = group.iloc[0]
+            row = [str(system), f"{task} ({testset})" if several else str(task)]
+            row += [_score(by_metric.loc[metric]) for metric in metrics]
+            row += [f"{first['length_ratio']:.3f}", f"{first['parameters']:,}"]
+            if speeds is not None:
+                own = speeds[speeds["system"] == system].set_index("batch_size")
+                row += [
+                    f"{own.loc[sizes[0], 'p50_ms']:.1f}",
+                    f"{own.loc[sizes[-1], 'sentences_per_second']:.1f}",
+                ]
+            rows.append(row)
+        return header, rows
+
+    def _notes(self) -> list[str]:
+        frame = self.to_frame()
+        notes = []
+        for testset, group in frame.groupby("testset", sort=False):
+            counts = sorted({str(n) for n in group["sentences"]})
+            notes.append(f"Test set {testset}: {' or '.join(counts)} sentences a task.")
+        notes.append("± is half the 95 % confidence interval (bootstrap over sentences).")
+        if self.p_values:
+            notes.append(
+                f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap,"
+                f" {RESAMPLES} resamples, no correction for the number of comparisons)."
+            )
+        notes += [f"{m}: {s}" for m, s in dict.fromkeys(zip(frame["metric"], frame["signature"], strict=True))]
+        if self.speeds:
+            one = self.speeds.speeds[0]
+            notes.append(
+                f"Speed: {one.task}, {one.device}, {one.dtype}, beam {one.beam}, {one.threads} threads; ×N is"
+                f" the batch size; {one.batches} batches each, systems in turn, tokenisation counted."
+            )
+        return notes
+
+
+def compare(
+    models: Translator | Sequence[Translator],
+    testsets: TestSet | Sequence[TestSet],
+    metrics: Sequence[str] = ("bleu", "chrf++"),
+    batch_sizes: Sequence[int] = (1, 64),
+    batches: int = BATCHES,
+    batch_size: int = 32,
+    beam_size: int = 1,
+    max_length: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Evaluate and benchmark `models`, of which the first is the baseline.
+
+    Args:
+        models, testsets, metrics, batch_size, beam_size, max_length: as in `evaluate`.
+        batch_sizes, batches: as in `benchmark`, which runs on the sources of the first test set; no batch
+            sizes, no benchmark.
+        progress: called with (what is done, steps done, steps in all).
+
+    Raises:
+        WorkbenchError: as `evaluate` and `benchmark` do.
+    """
+    told = lambda what: progress and (lambda done, total: progress(what, done, total))  # noqa: E731
+    systems = name_systems(models)
+    chosen = list(systems.values())
+    scores = evaluate(
+        chosen, testsets, metrics, batch_size, beam_size, max_length, progress=told("sentences")
+    )
+    speeds = None
+    if batch_sizes:
+        first = scores.testsets[0]
+        speeds = benchmark(
+            chosen,
+            batch_sizes,
+            first.sources,
+            first.task.source,
+            first.task.target,
+            beam_size,
+            batches,
+            max_length,
+            progress=told("timed batches"),
+        )
+    parameters = {name: sum(parameters_by_component(m.config).values()) for name, m in systems.items()}
+    return Comparison(scores, significance(scores, metrics), speeds, parameters)
+
+
+def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int, str], float]:
+    """p-values of every system but the first against the first: (system, number of the test set, metric) -> p.
+
+    sacreBLEU's paired bootstrap (Koehn 2004): how often the difference in a resample of the sentences is as large
+    as the one seen, if there were none.
+    """
+    if not scores.systems:
+        raise WorkbenchError("There is nothing to compare.")
+    found: dict[tuple[str, int, str], float] = {}
+    for number, testset in enumerate(scores.testsets):
+        if len(scores.systems) < 2 or len(testset) < 2:
+            continue
+        named = [
+            (name, [text.text for text in outputs[number]]) for name, outputs in scores.hypotheses.items()
+        ]
+        test = PairedTest(
+            named,
+            make_metrics(metrics, testset.task.target),
+            [list(testset.references)],
+            test_type="bs",
+            n_samples=RESAMPLES,
+        )
+        _, table = test()
+        for metric, results in table.items():
+            if metric == "System":
+                continue
+            for name, result in zip(scores.systems[1:], results[1:], strict=True):
+                found[name, number, metric] = float(result.p_value)
+    return found
+
+
+def _score(row: Any) -> str:
+    text = f"{row['score']:.1f}"
+    if not math.isnan(row["ci"]):
+        text += f" ± {row['ci']:.1f}"
+    return text + ("†" if row["p_value"] < LEVEL else "")

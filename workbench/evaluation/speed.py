@@ -1,0 +1,182 @@
+"""Speed: latency and throughput of systems, measured in turn on the same sentences."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import jax
+import numpy as np
+import pandas as pd
+
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.evaluation.systems import common_tasks, name_systems
+from workbench.evaluation.testset import CAPTIONS, read_corpus
+from workbench.tasks import Task
+
+#: Batches timed for each system and batch size.
+BATCHES = 20
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one system takes for batches of one size.
+
+    p50_ms, p95_ms: milliseconds a batch, from text to text: tokenisation and detokenisation count,
+    compiling and loading do not. tokens_per_second: tokens written, end tokens included. compile_seconds: spent on
+    this batch size before the measurement; short where the compilation cache had the programs. dtype:
+    what is computed in. threads: processors this process may use. task: the direction. batches: how many were timed.
+    """
+
+    system: str
+    batch_size: int
+    p50_ms: float
+    p95_ms: float
+    sentences_per_second: float
+    tokens_per_second: float
+    compile_seconds: float
+    device: str
+    dtype: str
+    beam: int
+    threads: int
+    task: str
+    batches: int
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """All measurements of one run."""
+
+    speeds: tuple[Speed, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a system and batch size, a column for each field of `Speed`."""
+        return pd.DataFrame(self.speeds, columns=[field.name for field in fields(Speed)])
+
+
+def benchmark(
+    models: Translator | Sequence[Translator],
+    batch_sizes: Sequence[int] = (1, 8, 64),
+    sentences: Sequence[str] | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    beam_size: int = 1,
+    batches: int = BATCHES,
+    max_length: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Speeds:
+    """Measure how fast `models` translate, each through `Translator.translate`.
+
+    The systems take turns, batch by batch and in changing order, so that whatever else the machine does
+    falls on all of them alike; every system gets the same batches. Programs are compiled, and one batch is
+    translated, before the clock starts.
+
+    Args:
+        models: one or many.
+        batch_sizes: sentences in a batch.
+        sentences: what to translate, repeated as needed; default the captions in the package.
+        source, target: the direction; default the first one that all models translate.
+        beam_size, max_length: as in `Translator.translate`.
+        batches: how many are timed for each system and batch size.
+        progress: called with (batches done, batches in all).
+
+    Raises:
+        WorkbenchError: the models share no direction, or a number is below 1.
+    """
+    systems = name_systems(models)
+    if batches < 1 or not batch_sizes or min(batch_sizes) < 1:
+        raise WorkbenchError(
+            f"Batch sizes {list(batch_sizes)} and {batches} batches: each must be at least 1."
+        )
+    task = _task(list(systems.values()), source, target)
+    texts = [text for text in (_captions(task) if sentences is None else sentences) if text.strip()]
+    if not texts:
+        raise WorkbenchError("There is no sentence to translate: all of them are blank.")
+    total, done = len(systems) * len(batch_sizes) * batches, 0
+    speeds = []
+    for size in batch_sizes:
+        work = [[texts[(i * size + j) % len(texts)] for j in range(size)] for i in range(batches)]
+        compiled: dict[str, float] = {}
+        seconds: dict[str, list[float]] = {name: [] for name in systems}
+        tokens = dict.fromkeys(systems, 0)
+
+        def run(model: Translator, batch: list[str], limit: int | None, size: int = size):  # type: ignore[no-untyped-def]
+            return model.translate(
+                batch,
+                task.source,
+                task.target,
+                beam_size=beam_size,
+                batch_size=size,
+                max_length=limit,
+                with_scores=False,
+            )
+
+        for name, model in systems.items():
+            # One token each is enough to compile every shape of the batches: the limit is not part of it.
+            outputs = [run(model, batch, 1)[0] for batch in work]
+            compiled[name] = sum(output.compile_seconds for output in outputs)
+            run(model, work[0], max_length)
+        names = list(systems)
+        for index, batch in enumerate(work):
+            for name in names[index % len(names) :] + names[: index % len(names)]:
+                began = time.perf_counter()
+                written = run(systems[name], batch, max_length)
+                seconds[name].append(time.perf_counter() - began)
+                tokens[name] += sum(len(output.token_ids) for output in written)
+                done += 1
+                if progress:
+                    progress(done, total)
+        for name, model in systems.items():
+            median, tail = np.percentile(seconds[name], (50, 95)) * 1000
+            speeds.append(
+                Speed(
+                    system=name,
+                    batch_size=size,
+                    p50_ms=float(median),
+                    p95_ms=float(tail),
+                    sentences_per_second=size * batches / sum(seconds[name]),
+                    tokens_per_second=tokens[name] / sum(seconds[name]),
+                    compile_seconds=compiled[name],
+                    device=device_name(),
+                    dtype=str(model.network.embedding.dtype),
+                    beam=beam_size,
+                    threads=processors(),
+                    task=str(task),
+                    batches=batches,
+                )
+            )
+    return Speeds(tuple(speeds))
+
+
+def device_name() -> str:
+    """What JAX computes on, e.g. `cpu` or `NVIDIA H100 80GB HBM3`."""
+    return str(jax.devices()[0].device_kind)
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _task(models: Sequence[Translator], source: str | None, target: str | None) -> Task:
+    if source and target:
+        return [model.task(source, target) for model in models][0]
+    if source or target:
+        raise WorkbenchError("A direction needs both its source and its target language.")
+    return common_tasks(models)[0]
+
+
+def _captions(task: Task) -> Sequence[str]:
+    """The captions in the package, in the language that `task` starts from."""
+    lines = read_corpus(CAPTIONS).lines
+    if task.source not in lines:
+        raise WorkbenchError(
+            f"The captions in the package are in {', '.join(lines)}, not in {task.source}. Give sentences, or"
+            " another direction."
+        )
+    return lines[task.source]
