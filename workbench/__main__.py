@@ -1,7 +1,8 @@
-"""`python -m workbench` is the `workbench` command."""
+"""`python -m workbench`, the same as the `workbench` command."""
 
 import sys
 
 from workbench.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,1 @@
-"""The pages, one module each."""
+"""Pages: one script each, run by Streamlit."""

@@ -1,1 +1,1 @@
-"""Pieces that several pages show."""
+"""Widgets: the parts that pages share."""

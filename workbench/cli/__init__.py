@@ -1,1 +1,1 @@
-"""The command line: one thin module a command."""
+"""The command line: one thin module a command. Nothing heavy is imported before a command runs."""

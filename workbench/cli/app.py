@@ -1,4 +1,4 @@
-"""`workbench app`: serve the Streamlit app."""
+"""`workbench app`: serve the app in the browser."""
 
 from __future__ import annotations
 
@@ -7,43 +7,62 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+from workbench.cli.options import new_command, positive
+from workbench.errors import WorkbenchError
+
+#: Where the app looks for checkpoints, for `app/main.py`.
+CHECKPOINTS = "WORKBENCH_CHECKPOINTS"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("--port", type=int, default=8501, help="default 8501")
-    parser.add_argument("--address", default="localhost", help="to listen on; default localhost")
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands, "app", run, "Serve the app; open the address that it prints in a browser."
+    )
+    parser.add_argument("--port", type=positive, default=8501, metavar="N", help="default: 8501")
     parser.add_argument(
-        "--checkpoints", metavar="DIR", help="where checkpoints lie; default checkpoints/"
+        "--checkpoints",
+        metavar="DIR",
+        help="directory of checkpoints (default: those of the project)",
     )
 
 
-def run(options: argparse.Namespace) -> int:
-    """Replace this process by Streamlit's server."""
-    from workbench.errors import WorkbenchError
-
+def run(args: argparse.Namespace) -> None:
+    """Become the Streamlit server."""
     if importlib.util.find_spec("streamlit") is None:
         raise WorkbenchError("The app needs Streamlit: pip install 'task-moe-workbench[app]'.")
-    spec = importlib.util.find_spec("app")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    places.append(str(Path(__file__).resolve().parents[2] / "app"))
-    script = next((Path(p) / "main.py" for p in places if (Path(p) / "pages").is_dir()), None)
-    if script is None or not script.exists():
-        raise WorkbenchError("The app's pages are not installed beside the workbench.")
-    if options.checkpoints:
-        if not Path(options.checkpoints).is_dir():
-            raise WorkbenchError(f"There is no directory {options.checkpoints} with checkpoints.")
-        os.environ["WORKBENCH_CHECKPOINTS"] = str(Path(options.checkpoints).resolve())
-    arguments = [
-        *("--server.port", str(options.port)),
-        *("--server.address", options.address),
-        *("--server.headless", "true"),
-        *("--browser.gatherUsageStats", "false"),
-        *("--client.toolbarMode", "minimal"),
-        *("--server.fileWatcherType", "none"),
-        *("--theme.light.primaryColor", "#0072B2"),
-        *("--theme.dark.primaryColor", "#56B4E9"),
-    ]
-    command = [sys.executable, "-m", "streamlit", "run", str(script), *arguments]
+    script = find_app()
+    if args.checkpoints is not None:
+        if not Path(args.checkpoints).is_dir():
+            raise WorkbenchError(f"There is no directory {args.checkpoints} with checkpoints.")
+        os.environ[CHECKPOINTS] = str(Path(args.checkpoints).resolve())
+    if args.device:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(
+            args.device, args.device
+        )
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
+    command += ["--server.port", str(args.port), "--server.headless", "true"]
+    command += ["--browser.gatherUsageStats", "false"]
     sys.stdout.flush()
+    # Taking its place, so that Ctrl-C and signals reach the server itself.
     os.execv(sys.executable, command)
+
+
+def find_app() -> Path:
+    """The app's main script, next to the package or installed with it.
+
+    Raises:
+        WorkbenchError: it is in neither place.
+    """
+    beside = Path(__file__).resolve().parents[2] / "app" / "main.py"
+    if beside.is_file():
+        return beside
+    spec = importlib.util.find_spec("app")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / "main.py").is_file():
+            return Path(place) / "main.py"
+    raise WorkbenchError(
+        "The app's main.py is not next to the workbench package: install the project again."
+    )

@@ -1,49 +1,93 @@
-"""`workbench bench`: latency and throughput alone."""
+"""`workbench bench`: latency and throughput of checkpoints."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import (
-    add_checkpoint,
     add_direction,
-    add_run,
+    load_models,
+    new_command,
     positive,
-    print_json,
-    progress,
+    positives,
+    read_input,
 )
+from workbench.cli.output import ProgressLine
+
+if TYPE_CHECKING:
+    from workbench.evaluation.speed import Speeds
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_checkpoint(parser, many=True)
-    add_direction(parser, required=False)
-    parser.add_argument("--batch-sizes", type=positive, nargs="+", default=[1, 8, 64], metavar="N")
-    parser.add_argument(
-        "--batches", type=positive, default=20, metavar="N", help="timed for each; default 20"
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "bench",
+        run,
+        "Latency and throughput of checkpoints, measured in turn; tokenisation counts, compiling does not.",
     )
-    parser.add_argument("--beam", type=positive, default=1, metavar="N", help="default 1, greedy")
-    add_run(parser)
+    parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help="checkpoint directories")
+    add_direction(parser, required=False)
+    parser.add_argument(
+        "-i", "--input", metavar="FILE", help="sentences (default: the captions in the package)"
+    )
+    parser.add_argument(
+        "--batch-sizes", type=positives, default=[1, 8, 64], metavar="LIST", help="default: 1,8,64"
+    )
+    parser.add_argument(
+        "--batches", type=positive, default=20, metavar="N", help="timed for each (default: 20)"
+    )
+    parser.add_argument("--beam", type=positive, default=1, metavar="N", help="default: 1, greedy")
+    parser.add_argument(
+        "--max-length", type=positive, metavar="N", help="tokens of a translation, at most"
+    )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Measure, systems taking turns, and print the table."""
-    import workbench as wb
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    sentences = read_input(args.input) if args.input else None
+    models = load_models(args, args.checkpoints)
+    from workbench.evaluation.speed import benchmark
 
-    models = [wb.load(path) for path in options.checkpoints]
-    if bool(options.source) != bool(options.target):
-        raise wb.WorkbenchError("-s and -t belong together: give both languages, or neither.")
-    task = models[0].task(options.source, options.target) if options.source else None
-    frame = wb.benchmark(
-        models,
-        options.batch_sizes,
-        source=task.source if task else None,
-        target=task.target if task else None,
-        beam_size=options.beam,
-        batches=options.batches,
-        progress=progress("timed"),
-    ).to_frame()
-    if options.json:
-        print_json(frame.to_dict(orient="records"))
+    with ProgressLine("timed batches") as progress:
+        speeds = benchmark(
+            models,
+            args.batch_sizes,
+            sentences,
+            args.source,
+            args.target,
+            args.beam,
+            args.batches,
+            args.max_length,
+            progress,
+        )
+    if args.json:
+        print(json.dumps(json.loads(speeds.to_frame().to_json(orient="records")), indent=2))
     else:
-        print(frame.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+        print(_text(speeds))
+
+
+def _text(speeds: Speeds) -> str:
+    from workbench.evaluation.tables import text_table
+
+    header = ("system", "batch size", "p50 ms", "p95 ms", "sentences/s", "tokens/s", "compile s")
+    rows = [
+        (
+            one.system,
+            str(one.batch_size),
+            f"{one.p50_ms:.1f}",
+            f"{one.p95_ms:.1f}",
+            f"{one.sentences_per_second:.1f}",
+            f"{one.tokens_per_second:.0f}",
+            f"{one.compile_seconds:.1f}",
+        )
+        for one in speeds.speeds
+    ]
+    one = speeds.speeds[0]
+    conditions = (
+        f"{one.task}, {one.device}, {one.dtype}, beam {one.beam}, {one.threads} threads, {one.batches} batches each,"
+        " systems in turn; tokenisation counts, compiling does not."
+    )
+    return text_table(header, rows) + "\n\n" + conditions

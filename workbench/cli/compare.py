@@ -3,68 +3,129 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from typing import TYPE_CHECKING, Any
 
-from workbench.cli.options import add_checkpoint, add_direction, add_run, positive
+from workbench.cli.options import (
+    add_decoding,
+    add_direction,
+    load_models,
+    new_command,
+    positive,
+    positives,
+)
+from workbench.cli.output import ProgressLine, whole_file
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translator
+    from workbench.evaluation.testset import TestSet
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_checkpoint(parser, many=True)
-    add_direction(parser)
-    parser.add_argument("-i", "--input", metavar="FILE", help="source sentences, with -r")
-    parser.add_argument("-r", "--references", metavar="FILE", help="their translations")
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "compare",
+        run,
+        "Quality, significance and speed of checkpoints in one table; the first is the baseline.",
+    )
+    parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help="checkpoint directories")
+    add_direction(parser, required=False)
+    parser.add_argument("-i", "--input", metavar="SOURCES", help="source sentences")
+    parser.add_argument(
+        "-r", "--reference", metavar="REFERENCES", help="their reference translations"
+    )
     parser.add_argument(
         "--testset",
         metavar="NAME",
-        help="captions (default, in the package), a directory, a .tsv, or a sacreBLEU name",
+        help="instead of -i and -r: captions (in the package, the default), a directory, a .tsv,"
+        " or a sacreBLEU name",
     )
-    parser.add_argument("--split", help="of a directory, where it has several")
-    parser.add_argument("--limit", type=positive, metavar="N", help="the first N sentences only")
+    parser.add_argument("--split", help="of a directory that holds several")
     parser.add_argument(
-        "--metrics", nargs="+", default=["bleu", "chrf++"], metavar="M", help="bleu, chrf++, ..."
+        "--limit", type=positive, metavar="N", help="the first N sentences of each task only"
     )
-    parser.add_argument("--beam", type=positive, default=1, metavar="N", help="default 1, greedy")
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
+    parser.add_argument(
+        "-f", "--format", choices=("text", "json", "latex"), default="text", help="default: text"
+    )
+    parser.add_argument(
+        "--metrics",
+        default="bleu,chrf++",
+        metavar="LIST",
+        help="of bleu, chrf, chrf++, ter (default: bleu,chrf++)",
+    )
     parser.add_argument(
         "--batch-sizes",
-        type=positive,
-        nargs="*",
+        type=positives,
         default=[1, 64],
-        help="for the speed; none: not measured",
+        metavar="LIST",
+        help="to time (default: 1,64)",
     )
-    parser.add_argument("-f", "--format", choices=("text", "json", "latex"), default="text")
-    add_run(parser)
+    parser.add_argument(
+        "--batches", type=positive, default=20, metavar="N", help="timed for each (default: 20)"
+    )
+    parser.add_argument("--no-speed", action="store_true", help="quality only")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    add_decoding(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Compare, and print the table; the first checkpoint is the baseline."""
-    import workbench as wb
-    from workbench.evaluation.comparison import compare
-    from workbench.evaluation.testset import load_testset, read_testset
-
-    if bool(options.input) != bool(options.references):
-        raise wb.WorkbenchError(
-            "-i and -r belong together: give sources and references, or --testset."
+def run(args: argparse.Namespace) -> None:
+    """Compare and print."""
+    if (args.input is None) != (args.reference is None):
+        raise WorkbenchError(
+            "Sources and references belong together: give both -i and -r, or --testset."
         )
-    models = [wb.load(path) for path in options.checkpoints]
-    task = models[0].task(options.source, options.target)
-    if options.input:
-        testset = read_testset(options.input, options.references, task)
+    if args.input and args.testset:
+        raise WorkbenchError("Give either -i and -r or --testset, not both.")
+    if (args.source is None) != (args.target is None):
+        raise WorkbenchError("A direction needs both its languages: give -s and -t, or neither.")
+    if args.input and not args.source:
+        raise WorkbenchError("Say from which language into which with -s and -t.")
+    metrics = [metric.strip().lower() for metric in args.metrics.split(",") if metric.strip()]
+    models = load_models(args, args.checkpoints)
+    testsets = _testsets(args, models)
+    from workbench.evaluation.comparison import compare
+
+    with ProgressLine("compared") as line:
+        comparison = compare(
+            models,
+            testsets,
+            metrics,
+            () if args.no_speed else args.batch_sizes,
+            args.batches,
+            args.batch_size,
+            args.beam,
+            args.max_length,
+            progress=lambda what, done, total: line(done, total, what),
+        )
+    text = comparison.render("json" if args.json else args.format)
+    if args.output:
+        with whole_file(args.output) as place:
+            place.write_text(text + "\n", encoding="utf-8")
     else:
-        testset = load_testset(options.testset or "captions", task, options.split, options.limit)
-    result = compare(
-        models,
-        testset,
-        options.metrics,
-        batch_sizes=options.batch_sizes,
-        batch_size=options.batch_size,
-        beam_size=options.beam,
-        progress=_report,
+        print(text)
+
+
+def _testsets(args: argparse.Namespace, models: list[Translator]) -> list[TestSet]:
+    from workbench.evaluation.systems import common_tasks
+    from workbench.evaluation.testset import (
+        CAPTIONS,
+        TestSet,
+        load_testset,
+        read_corpus,
+        read_testset,
     )
-    print(result.render("json" if options.json else options.format))
 
-
-def _report(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{what}: {done} of {total}   ", end="\n" if done == total else "", file=sys.stderr)
+    if args.source:
+        task = next(iter([model.task(args.source, args.target) for model in models]))
+        if args.input:
+            found = read_testset(args.input, args.reference, task)
+            limit = args.limit
+            return [TestSet(found.name, task, found.sources[:limit], found.references[:limit])]
+        return [load_testset(args.testset or CAPTIONS, task, args.split, args.limit)]
+    name = args.testset or CAPTIONS
+    corpus = read_corpus(name, None, args.split)
+    tasks = [task for task in common_tasks(models) if task in corpus.tasks]
+    if not tasks:
+        raise WorkbenchError(f"{name} has no direction that all of these checkpoints translate.")
+    return [load_testset(name, task, args.split, args.limit) for task in tasks]

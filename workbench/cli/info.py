@@ -3,89 +3,130 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.cli.options import add_checkpoint, add_json, print_json
+from workbench.cli.options import choose_device, new_command
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_checkpoint(parser)
-    add_json(parser)
+if TYPE_CHECKING:
+    from workbench.config import ModelConfig, StackConfig
 
 
-def run(options: argparse.Namespace) -> None:
-    """Print the facts."""
-    facts = describe(Path(options.checkpoint))
-    if options.json:
-        print_json(facts)
-        return
-    print(f"{facts['name']}: {facts['architecture']}")
-    for stack in ("encoder", "decoder"):
-        part = facts[stack]
-        words = f"{part['layers']} layers, feed-forward widths {part['feed_forward_widths']}"
-        if part["experts"]:
-            router = part["router"]
-            by = router["task_key"] or router["granularity"]
-            words += (
-                f"; {part['experts']} experts in layers {part['expert_layers']}, chosen by {by},"
-                f" top {router['top_k']}"
-            )
-        print(f"  {stack:<12}{words}")
-    print(f"  {'languages':<12}{', '.join(facts['languages'])}")
-    shown = facts["tasks"][:12]
-    more = f", ... ({len(facts['tasks'])} in all)" if len(facts["tasks"]) > len(shown) else ""
-    print(f"  {'tasks':<12}{', '.join(shown)}{more}")
-    print(
-        f"  {'vocabulary':<12}{facts['vocabulary']:,} tokens, up to {facts['max_positions']} a sentence"
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "info",
+        run,
+        "Architecture, languages, tasks, experts, parameters by component, bytes and licence of a checkpoint.",
     )
-    print(f"  {'parameters':<12}{facts['parameters']['total']:,}")
-    for component, count in facts["parameters"]["by_component"].items():
-        if count:
-            print(f"    {component:<20}{count:>12,}  {count / facts['parameters']['total']:6.1%}")
-    stored = ", ".join(facts["stored_as"])
-    print(f"  {'on disk':<12}{facts['bytes']:,} bytes, weights as {stored}")
-    print(f"  {'licence':<12}{facts['licence'] or 'not stated'}")
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
 
 
-def describe(directory: Path) -> dict[str, Any]:
-    """The facts as plain values. Raises WorkbenchError for anything that is not a whole checkpoint."""
-    import dataclasses
+def run(args: argparse.Namespace) -> None:
+    """Print what there is to know."""
+    choose_device(args)
+    table = describe(Path(args.checkpoint))
+    print(json.dumps(table, indent=2, ensure_ascii=False) if args.json else _text(table))
 
+
+def describe(path: Path) -> dict[str, Any]:
+    """What `workbench info --json` says of the checkpoint in `path`."""
     from workbench.checkpoint.components import parameters_by_component
-    from workbench.checkpoint.directory import CARD, check_weights, read_config
+    from workbench.checkpoint.directory import CARD, WEIGHTS, check_weights, read_config
     from workbench.checkpoint.hub_config import model_type
     from workbench.checkpoint.model_card import licence_of
+    from workbench.errors import WorkbenchError
+    from workbench.languages import find_language
     from workbench.text.tokenizer import Tokenizer
 
-    config = read_config(directory)
-    stored = check_weights(directory, config)
-    Tokenizer.load(directory)
-    counts = parameters_by_component(config)
-    card = directory / CARD
-    kind = "dense" if config.is_dense else "mixture of experts"
-    facts: dict[str, Any] = {
-        "name": directory.resolve().name,
-        "architecture": f"{kind} encoder-decoder, width {config.d_model}, {model_type(config)} layout",
+    config = read_config(path)
+    stored = check_weights(path, config)
+    tokens = Tokenizer.load(path).vocab_size
+    if tokens > config.vocabulary:
+        raise WorkbenchError(
+            f"The tokenizer in {path} has {tokens} tokens, but the network's vocabulary only"
+            f" {config.vocabulary}: they do not belong together."
+        )
+    card = path / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
+    parameters = parameters_by_component(config)
+    return {
+        "name": path.resolve().name,
         "model_type": model_type(config),
-        "d_model": config.d_model,
-        "vocabulary": config.vocabulary,
-        "max_positions": config.max_positions,
-        "languages": list(config.languages),
+        "architecture": _architecture(config),
+        "stacks": {name: _stack(stack) for name, stack in config.stacks},
+        "languages": {code: find_language(code, among=(code,)).name for code in config.languages},
         "tasks": [str(task) for task in config.directions],
-        "parameters": {"total": sum(counts.values()), "by_component": counts},
+        "vocabulary": config.vocabulary,
+        "parameters": {"total": sum(parameters.values()), **parameters},
         "stored_as": list(stored),
-        "bytes": sum(file.stat().st_size for file in directory.iterdir() if file.is_file()),
-        "licence": licence_of(card.read_text(encoding="utf-8")) if card.exists() else "",
+        "bytes": {
+            "weights": (path / WEIGHTS).stat().st_size,
+            "all": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        },
+        "licence": licence_of(text),
     }
-    for name, stack in config.stacks:
-        facts[name] = {
-            "layers": stack.depth,
-            "heads": stack.heads,
-            "feed_forward_widths": list(stack.feed_forward_widths),
-            "expert_layers": list(stack.expert_layers),
-            "experts": stack.experts,
-            "router": dataclasses.asdict(stack.router) if stack.router else None,
-        }
-    return facts
+
+
+def _architecture(config: ModelConfig) -> str:
+    return (
+        f"encoder-decoder (pre-norm Transformer), {config.encoder.depth} + {config.decoder.depth} layers, width"
+        f" {config.d_model}, {config.encoder.heads} heads, up to {config.max_positions} tokens"
+    )
+
+
+def _stack(stack: StackConfig) -> dict[str, Any]:
+    router = stack.router
+    return {
+        "layers": stack.depth,
+        "feed_forward_widths": list(stack.feed_forward_widths),
+        "expert_layers": list(stack.expert_layers),
+        "experts": stack.experts,
+        "granularity": router.granularity if router else None,
+        "task_key": router.task_key if router else None,
+        "top_k": router.top_k if router else None,
+    }
+
+
+def _text(table: dict[str, Any]) -> str:
+    from workbench.evaluation.tables import text_table
+
+    total = table["parameters"]["total"]
+    rows = [
+        (name, f"{count:,}", f"{count / total:.1%}")
+        for name, count in table["parameters"].items()
+        if count
+    ]
+    sizes = table["bytes"]
+    languages = ", ".join(f"{name} ({code})" for code, name in table["languages"].items())
+    tasks = table["tasks"]
+    more = f", ... ({len(tasks)} in all)" if len(tasks) > 20 else ""
+    facts = [
+        ("kind", f"{table['model_type']}, {table['architecture']}"),
+        *((name, _routing(stack)) for name, stack in table["stacks"].items()),
+        ("languages", languages),
+        ("tasks", ", ".join(tasks[:20]) + more),
+        ("vocabulary", f"{table['vocabulary']:,} tokens"),
+        (
+            "on disk",
+            f"{sizes['all']:,} bytes, of which weights {sizes['weights']:,} ({', '.join(table['stored_as'])})",
+        ),
+        ("licence", table["licence"] or "not stated in its card"),
+    ]
+    lines = [f"{label:<11}{value}" for label, value in facts]
+    return "\n".join([table["name"], "", *lines, "", text_table(("parameters", "", "share"), rows)])
+
+
+def _routing(stack: dict[str, Any]) -> str:
+    widths = "/".join(str(w) for w in dict.fromkeys(stack["feed_forward_widths"]))
+    if not stack["experts"]:
+        return f"dense, feed-forward width {widths}"
+    by = stack["granularity"] + (f" ({stack['task_key']} language)" if stack["task_key"] else "")
+    by = by.replace("(pair language)", "(pair of languages)")
+    layers = ", ".join(map(str, stack["expert_layers"]))
+    return (
+        f"{stack['experts']} experts in layer{'s' if len(stack['expert_layers']) > 1 else ''} {layers} (counted"
+        f" from 0), {stack['top_k']} chosen by {by}; feed-forward width {widths}"
+    )

@@ -1,93 +1,100 @@
-"""The `workbench` command: finds the command, and turns errors into one line and an exit code."""
+"""The `workbench` command: finds the command that was asked for, runs it, and turns errors into one line."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import contextlib
 import os
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
 
-#: Command -> what it does; each is a module of this package with `add_arguments` and `run`.
-COMMANDS = {
-    "info": "architecture, languages, tasks, experts, parameters, bytes and licence of a checkpoint",
-    "translate": "translate standard input or a file, one line in, one line out",
-    "routes": "the tidy table of which experts every token went to",
-    "usage": "how often each task uses each expert",
-    "extract": "cut out the sub-network of a task, with proof",
-    "compare": "quality, significance and speed of checkpoints in one table",
-    "bench": "latency and throughput alone",
-    "train": "train a checkpoint by a recipe; run again to resume",
-    "app": "serve the app",
-}
+from workbench.cli import app, bench, compare, extract, info, routes, train, translate, usage
+from workbench.errors import WorkbenchError
+from workbench.text.corpus import CorpusWarning
 
-
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command and all its sub-commands."""
-    parser = argparse.ArgumentParser(
-        prog="workbench",
-        description="See, cut, prove, measure and ship the part of a translation model that a task needs.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, does in COMMANDS.items():
-        module = importlib.import_module(f"workbench.cli.{name}")
-        description = does[0].upper() + does[1:] + "."
-        command = commands.add_parser(name, help=does, description=description)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    return parser
+COMMANDS = (info, translate, routes, usage, extract, compare, bench, train, app)
+#: Set this variable to see where an error comes from.
+TRACEBACK = "WORKBENCH_TRACEBACK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Exit code 0; 1: failed, one line on stderr says why; 2: wrong usage; 130: interrupted."""
-    options = make_parser().parse_args(argv)
-    from workbench.errors import WorkbenchError
-
-    warnings.showwarning = _show_warning
-    if getattr(options, "device", None):
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(options.device, options.device)
+    """Run a command and give its exit code: 0, 1 (failed), 2 (usage), 130 (interrupted), 141 (closed pipe)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        check_device(options)
-        return int(options.run(options) or 0)
-    except WorkbenchError as error:
-        return _fail(str(error))
-    except BrokenPipeError:
-        # Whoever read us has left; what is still buffered has nowhere to go.
+        args = make_parser().parse_args(arguments)
+    except SystemExit as end:  # argparse has said what it has to say
+        return end.code if isinstance(end.code, int) else 2
+    args.command_line = shlex.join(["workbench", *arguments])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CorpusWarning)
+        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")  # type: ignore[assignment]
+        try:
+            status = args.run(args)
+            sys.stdout.flush()
+            return status or 0
+        except KeyboardInterrupt:
+            _say("interrupted.")
+            return 128 + signal.SIGINT
+        except BrokenPipeError:
+            # Whoever read the output has left; so that Python's own last flush does not complain:
+            _silence_stdout()
+            return 128 + getattr(signal, "SIGPIPE", 13)
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            _say(f"error: {_one_line(error)}")
+            return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="workbench",
+        description="See, cut out, prove, measure and ship the part of a Mixture-of-Experts translation model"
+        " that one task needs.",
+        epilog="Languages are written as FLORES-200 codes (eng_Latn), ISO codes (en, deu) or English names.",
+    )
+    parser.add_argument("--version", action="version", version=f"workbench {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("task-moe-workbench")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, WorkbenchError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        text = f"{error.filename}: {reason}." if error.filename else f"{reason}."
+    elif "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+        text = "There is not enough memory: give a smaller --batch-size, or shorter lines."
+    else:
+        text = (
+            f"This should not happen ({type(error).__name__}: {error}). Please report it; with"
+            f" {TRACEBACK}=1 in the environment the traceback is shown."
+        )
+    return " ".join(text.split())
+
+
+def _say(message: str) -> None:
+    print(f"workbench: {message}", file=sys.stderr, flush=True)
+
+
+def _silence_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):  # a stdout that is no file, as in tests
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("workbench: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}")
-
-
-def check_device(options: argparse.Namespace) -> None:
-    """Refuse a device that is not there, before anything is loaded. Raises WorkbenchError."""
-    if not getattr(options, "device", None):
-        return
-    import jax
-
-    from workbench.errors import WorkbenchError
-
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise WorkbenchError(
-            f"This machine, or this jax, has no {options.device}: use --device cpu, or install jax for it."
-        ) from error
-
-
-def _fail(message: str) -> int:
-    print("workbench: error: " + " ".join(message.split()), file=sys.stderr)
-    return 1
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"workbench: warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

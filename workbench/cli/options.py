@@ -1,49 +1,63 @@
-"""Options and output that several commands share."""
+"""Options that several commands share, and what they set in motion."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translator
+
+#: What JAX calls them; the CPU stays at hand beside an accelerator.
+_PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
 
-def add_checkpoint(parser: argparse.ArgumentParser, many: bool = False) -> None:
-    """The checkpoint, or several."""
-    if many:
-        parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help="checkpoint directory")
-    else:
-        parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
+def new_command(
+    commands: Any, name: str, run: Any, summary: str, **more: Any
+) -> argparse.ArgumentParser:
+    """A parser for the command `name`, which calls `run`, with the options that all commands have."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, **more
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
+    parser.add_argument(
+        "--device", choices=_PLATFORMS, help="where to compute (default: JAX's choice)"
+    )
+    parser.add_argument("--dtype", default="float32", help="what to compute in: float32")
+    parser.set_defaults(run=run)
+    return parser
 
 
 def add_direction(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Source and target language."""
+    """`--source` and `--target`."""
+    parser.add_argument("-s", "--source", required=required, metavar="SRC", help="source language")
+    parser.add_argument("-t", "--target", required=required, metavar="TGT", help="target language")
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """`--beam`, `--batch-size` and `--max-length`."""
     parser.add_argument(
-        "-s", "--source", required=required, metavar="SRC", help="code, alias or name"
+        "--beam", type=positive, default=1, metavar="N", help="beam size (default: 1, greedy)"
     )
     parser.add_argument(
-        "-t", "--target", required=required, metavar="TGT", help="code, alias or name"
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="sentences at once (default: 32)",
     )
-
-
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Device, type and machine-readable output."""
     parser.add_argument(
-        "--device", choices=("cpu", "gpu", "tpu"), help="default: the best there is"
+        "--max-length",
+        type=positive,
+        metavar="N",
+        help="tokens of a translation, at most (default: twice its source's and 32)",
     )
-    parser.add_argument("--dtype", choices=("float32",), default="float32", help="type computed in")
-    add_json(parser)
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Machine-readable output."""
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def positive(text: str) -> int:
@@ -57,48 +71,67 @@ def positive(text: str) -> int:
     return number
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def positives(text: str) -> list[int]:
+    """Whole numbers from 1 on with commas between, for argparse."""
+    return [positive(part) for part in text.split(",")]
 
 
-def progress(what: str) -> Callable[[int, int], None]:
-    """A callback (done, in all) that keeps a line on stderr up to date; silent for quick work."""
-    began = time.monotonic()
-    shown = [began + 0.5]
+def choose_device(args: argparse.Namespace) -> None:
+    """Make JAX compute where `--device` says, in what `--dtype` says. Call before anything makes an array.
 
-    def report(done: int, total: int) -> None:
-        now = time.monotonic()
-        if now < shown[0] and done < total:
-            return
-        if done >= total and now < began + 1:
-            return
-        shown[0] = now + (0.5 if sys.stderr.isatty() else 10)
-        left = (now - began) / max(1, done) * (total - done)
-        end = "\r" if sys.stderr.isatty() and done < total else "\n"
-        print(
-            f"{what}: {done} of {total}, {left:.0f} s left   ", end=end, file=sys.stderr, flush=True
+    Raises:
+        WorkbenchError: there is no such device, or the type is not supported.
+    """
+    if args.dtype != "float32":
+        raise WorkbenchError(
+            f"Cannot compute in {args.dtype!r}: this version computes in float32 only. Leave --dtype out."
         )
-
-    return report
-
-
-@contextmanager
-def output(path: str | None) -> Iterator[IO[bytes]]:
-    """Standard output, or the file at `path`, which appears only once it is whole."""
-    if path is None or path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+    if args.device is None:
         return
-    place = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+    os.environ["JAX_PLATFORMS"] = _PLATFORMS[args.device]
+    import jax
+
+    jax.config.update("jax_platforms", _PLATFORMS[args.device])
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        found = jax.devices()[0].platform
+    except RuntimeError as error:
+        raise WorkbenchError(_no_device(args.device)) from error
+    if found != args.device:
+        raise WorkbenchError(_no_device(args.device))
+
+
+def load_models(args: argparse.Namespace, paths: Sequence[str]) -> list[Translator]:
+    """The checkpoints at `paths`, on the chosen device."""
+    choose_device(args)
+    from workbench.decoding.translator import Translator
+
+    return [Translator.load(path) for path in paths]
+
+
+def load_model(args: argparse.Namespace) -> Translator:
+    """The one checkpoint of a command."""
+    return load_models(args, [args.checkpoint])[0]
+
+
+def read_input(path: str) -> list[str]:
+    """The lines of a text file, plain or .gz; of standard input where `path` is "-"."""
+    from workbench.text.corpus import read_lines, split_lines
+
+    if path == "-":
+        return split_lines(sys.stdin.buffer.read(), "standard input")
+    return read_lines(path)
+
+
+def check_free(path: str) -> None:
+    """Refuse a directory that is taken, before the work and not after it."""
+    place = Path(path)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise WorkbenchError(f"{path} exists and is not empty: choose another place with -o.")
+
+
+def _no_device(device: str) -> str:
+    extra = {"gpu": "jax[cuda13]", "tpu": "jax[tpu]"}.get(device, "jax")
+    return (
+        f"JAX finds no {device} here, or has already begun on another device. Leave --device out, or install"
+        f" what it needs: pip install '{extra}'."
+    )

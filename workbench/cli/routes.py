@@ -1,27 +1,32 @@
-"""`workbench routes`: the tidy routing table of a file's translations."""
+"""`workbench routes`: the tidy routing table of sentences."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
-from workbench.cli.options import (
-    add_checkpoint,
-    add_direction,
-    add_run,
-    positive,
-    print_json,
-    progress,
-)
+from workbench.cli.options import add_direction, load_model, new_command, positive, read_input
+from workbench.cli.output import ProgressLine, whole_file
+from workbench.errors import WorkbenchError
 
-_WRITERS = (".parquet", ".csv", ".jsonl")
+_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_checkpoint(parser)
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "routes",
+        run,
+        "Write the tidy routing table: a row a sentence, layer, token and chosen expert.",
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
     add_direction(parser)
-    parser.add_argument("-i", "--input", required=True, metavar="FILE", help="source sentences")
+    parser.add_argument(
+        "-i", "--input", required=True, metavar="FILE", help="source sentences, or - for stdin"
+    )
     parser.add_argument(
         "-r",
         "--reference",
@@ -29,49 +34,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trace these translations instead of the model's own",
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="a " + " or ".join(_WRITERS)
+        "-o", "--output", required=True, metavar="FILE", help=f"a table: {', '.join(_SUFFIXES)}"
     )
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
-    add_run(parser)
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Write the table, and say how many rows it has."""
-    import workbench as wb
-    from workbench.cli.options import output
-    from workbench.text.corpus import read_lines
-
-    kind = Path(options.output).suffix
-    if kind not in _WRITERS:
-        raise wb.WorkbenchError(
-            f"Cannot write {options.output!r}: its name must end in {', '.join(_WRITERS)}."
+def run(args: argparse.Namespace) -> None:
+    """Trace and write."""
+    suffix = Path(args.output).suffix
+    if suffix not in _SUFFIXES:
+        raise WorkbenchError(
+            f"Cannot write {args.output}: its name must end in {', '.join(_SUFFIXES)}."
         )
-    sources = read_lines(options.input)
-    references = read_lines(options.reference) if options.reference else None
+    sources = read_input(args.input)
+    references = read_input(args.reference) if args.reference else None
     if references is not None and len(references) != len(sources):
-        raise wb.WorkbenchError(
-            f"{options.input} has {len(sources)} lines but {options.reference} has {len(references)}."
+        raise WorkbenchError(
+            f"{args.input} has {len(sources)} lines but {args.reference} has {len(references)}. Line n of the"
+            " one must be the translation of line n of the other."
         )
-    model = wb.load(options.checkpoint)
-    frame = wb.trace_routes(
-        model,
-        sources,
-        options.source,
-        options.target,
-        references,
-        options.batch_size,
-        progress("traced"),
-    ).to_frame()
-    with output(options.output) as file:
-        if kind == ".parquet":
-            frame.to_parquet(file, index=False)
-        elif kind == ".csv":
-            file.write(frame.to_csv(index=False).encode())
+    model = load_model(args)
+    from workbench.routing.trace import trace_routes
+
+    with ProgressLine("sentences traced") as progress:
+        routes = trace_routes(
+            model, sources, args.source, args.target, references, args.batch_size, progress
+        )
+    frame = routes.to_frame()
+    with whole_file(args.output) as place:
+        if suffix == ".parquet":
+            frame.to_parquet(place, index=False)
+        elif suffix == ".csv":
+            frame.to_csv(place, index=False)
         else:
-            text = frame.to_json(orient="records", lines=True, force_ascii=False)
-            file.write(text.encode())
-    facts = {"output": options.output, "rows": len(frame), "sentences": len(sources)}
-    if options.json:
-        print_json(facts)
+            frame.to_json(place, orient="records", lines=True, force_ascii=False)
+    result = {
+        "output": args.output,
+        "rows": len(frame),
+        "sentences": len(sources),
+        "layers": {stack: list(layers) for stack, layers in routes.layers.items()},
+        "experts": routes.experts,
+    }
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False))
     else:
-        print(f"{options.output}: {len(frame):,} rows of {len(sources):,} sentences")
+        print(f"{args.output}: {len(frame):,} rows, of {len(sources):,} sentences")

@@ -1,119 +1,138 @@
-"""`workbench train`: follow a recipe; run the same command again to resume."""
+"""`workbench train`: a checkpoint from a recipe."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-import sys
-import time
+import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.cli.options import add_run, print_json
+from workbench.cli.options import choose_device, new_command
+from workbench.cli.output import ProgressLine, duration, note
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.training.metrics import Progress
+    from workbench.training.recipe import Recipe
+
+_CHECKPOINT = "checkpoint"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("recipe", metavar="CONFIG", help="a recipe in TOML, see recipes/")
-    parser.add_argument("-o", "--output", metavar="DIR", help="of the run; default runs/NAME")
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "train",
+        run,
+        "Train as a recipe says. The same command goes on with a run that was interrupted.",
+    )
+    parser.add_argument("recipe", metavar="CONFIG", help="recipe, a TOML file")
     parser.add_argument(
-        "--data", metavar="DIR", help="parallel text, instead of the recipe's data.directory"
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        help=f"the run: metrics.jsonl, resumable states and, at the end, {_CHECKPOINT}/",
     )
     parser.add_argument(
-        "--stored", choices=("float32", "bfloat16"), default="bfloat16", help="weights on disk"
+        "--data", metavar="DIR", help="where the text lies, instead of the recipe's data.directory"
     )
-    add_run(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Train, write the checkpoint with its card, and say where it is."""
-    import workbench as wb
+def run(args: argparse.Namespace) -> None:
+    """Train, then write the checkpoint with its card and provenance."""
+    from workbench.training.recipe import read_recipe, recipe_table
+
+    recipe = read_recipe(args.recipe)
+    if args.data:
+        recipe = dataclasses.replace(
+            recipe, data=dataclasses.replace(recipe.data, directory=args.data)
+        )
+    output = Path(args.output)
+    place = output / _CHECKPOINT
+    if place.exists():
+        _check_same(place, recipe_table(recipe))
+        note(f"{place} is finished already: nothing to do.")
+        _print(args, place, {})
+        return
+    choose_device(args)
+    from workbench.decoding.programs import enable_compilation_cache
     from workbench.training.loop import train
-    from workbench.training.recipe import read_recipe
-
-    recipe = read_recipe(options.recipe)
-    if options.data:
-        data = dataclasses.replace(recipe.data, directory=options.data)
-        recipe = dataclasses.replace(recipe, data=data)
-    output = Path(options.output or f"runs/{recipe.name}")
-    if (output / "checkpoint").exists():
-        raise wb.WorkbenchError(
-            f"{output / 'checkpoint'} exists: this run is finished. Choose another -o."
-        )
-    model = train(recipe, output, _report)
-    publish(
-        model,
-        output,
-        Path(options.recipe),
-        options.stored,
-        shlex.join(["workbench", *sys.argv[1:]]),
-    )
-    if options.json:
-        print_json(
-            {"checkpoint": str(output / "checkpoint"), "metrics": str(output / "metrics.jsonl")}
-        )
-    else:
-        print(output / "checkpoint")
-
-
-def publish(model: Any, output: Path, recipe: Path, stored: str, command: str) -> None:
-    """Write `output/checkpoint` with a card that says how the model was made and what it scored."""
-    import hashlib
-    from importlib.metadata import version
-
-    from workbench.checkpoint.model_card import model_card, terms_of
-    from workbench.evaluation.speed import device_name
     from workbench.training.metrics import read_metrics
 
+    enable_compilation_cache()
+    with ProgressLine("steps") as line:
+        model = train(recipe, output, lambda progress: line.show(_progress(progress)))
     lines = read_metrics(output / "metrics.jsonl")
-    table = next(line["recipe"] for line in lines if "recipe" in line)
-    seconds = working_seconds([line["time"] for line in lines])
-    scores = next((line["valid_bleu"] for line in reversed(lines) if "valid_bleu" in line), {})
-    text = recipe.read_text(encoding="utf-8")
-    model.card = model_card(
-        model.name,
-        summary=f"Translates {len(model.config.directions)} directions, trained by the Task-MoE workbench.",
-        languages=model.config.languages,
-        terms=terms_of(table["data"]["directory"]),
-        recipe=text,
-        command=command,
-        hardware=device_name(),
-        seconds=seconds,
-        scores={"BLEU": scores} if scores else None,
-        scored_on="Greedy search, the first"
-        f" {table['run']['valid_sentences']} sentences a direction of the validation split.",
-    )
-    packages = ("jax", "jaxlib", "flax", "optax", "sentencepiece", "sacrebleu")
+    scores = next((x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {})
+    seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
+    from workbench.cli.provenance import made_by
+
     model.provenance = {
         "operation": "train",
-        "command": command,
-        "recipe": table,
-        "recipe_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "steps": lines[-1]["step"],
-        "seconds": round(seconds),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": {name: version(name) for name in packages},
-        "parents": [table["run"]["start_from"]] if table["run"]["start_from"] else [],
+        **made_by(args.command_line, seconds),
+        "recipe": json.loads(json.dumps(recipe_table(recipe))),
+        "valid_bleu": scores,
+        "parents": [recipe.run.start_from] if recipe.run.start_from else [],
     }
-    model.save(output / "checkpoint", stored)
+    model.card = _card(recipe, Path(args.recipe), args.command_line, seconds, scores)
+    model.save(place)
+    _print(args, place, scores)
 
 
-def working_seconds(times: list[float]) -> float:
-    """Seconds between reports, without the pauses of a run that was stopped and resumed."""
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
-    usual = sorted(gaps)[len(gaps) // 2] if gaps else 0.0
-    return sum(gap if gap < 10 * usual + 60 else usual for gap in gaps)
-
-
-def _report(progress: Any) -> None:
-    metrics, left = progress.metrics, progress.seconds_left
-    time_left = "" if left is None else f", {left / 60:.0f} min left"
-    head = f"step {progress.step} of {progress.steps}{time_left}: "
-    if "nats" in metrics:
-        words = f"{metrics['nats']:.3f} nats a token, {metrics['tokens_per_second']:,.0f} tokens/s"
-    elif "valid_bleu" in metrics:
-        words = f"validation {metrics['valid_nats']['average']:.3f} nats, BLEU {metrics['valid_bleu']['average']:.1f}"
+def _print(args: argparse.Namespace, place: Path, scores: dict[str, float]) -> None:
+    if args.json:
+        print(json.dumps({"checkpoint": str(place), "valid_bleu": scores}))
     else:
-        words = f"{metrics.get('dropped_pairs', 0)} pairs left out (empty or too long)"
-    print(head + words, file=sys.stderr, flush=True)
+        print(place)
+
+
+def _check_same(place: Path, recipe: dict[str, Any]) -> None:
+    """Refuse to pass off the finished run of another recipe as this one's."""
+    try:
+        kept = json.loads((place / "provenance.json").read_text(encoding="utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kept = None
+    if kept != json.loads(json.dumps(recipe)):
+        raise WorkbenchError(
+            f"{place} was made by another recipe: choose another directory with -o."
+        )
+
+
+def _progress(progress: Progress) -> str:
+    text = f"step {progress.step:,} of {progress.steps:,}"
+    if not math.isnan(progress.seconds_left):
+        text += f", {duration(progress.seconds_left)} left"
+    metrics = progress.metrics
+    if "nats" in metrics:
+        text += (
+            f", {metrics['nats']:.3f} nats a token, {metrics['tokens_per_second']:,.0f} tokens/s"
+        )
+    if "valid_bleu" in metrics:
+        text += f", validation BLEU {metrics['valid_bleu']['average']:.1f}"
+    return text
+
+
+def _card(
+    recipe: Recipe, path: Path, command: str, seconds: float, scores: dict[str, float]
+) -> str:
+    from workbench.checkpoint.model_card import model_card, terms_of
+    from workbench.cli.provenance import hardware
+
+    model, data = recipe.model, recipe.data
+    routing = f"encoder {model.encoder_routing}, decoder {model.decoder_routing}"
+    return model_card(
+        recipe.name,
+        summary=f"A translation model of the Task-MoE workbench (routing: {routing}), trained from"
+        f" {recipe.run.start_from or 'a random start'}, for {len(recipe.tasks)} directions. {recipe.about}".strip(),
+        languages=recipe.languages,
+        terms=terms_of(data.directory),
+        recipe=path.read_text(encoding="utf-8"),
+        command=command,
+        hardware=hardware(),
+        seconds=seconds,
+        scores={"BLEU": scores} if scores else None,
+        scored_on=f"sacreBLEU on the first {recipe.run.valid_sentences} sentences of `{data.valid}`, greedy search.",
+    )

@@ -3,87 +3,164 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gzip
 import json
 import sys
+import time
+import zlib
 from collections.abc import Iterator
 from itertools import islice
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
-from workbench.cli.options import add_checkpoint, add_direction, add_run, output, positive, progress
+from workbench.cli.options import add_decoding, add_direction, load_model, new_command
+from workbench.cli.output import ProgressLine, duration, note, whole_file
+from workbench.errors import WorkbenchError
 
-#: Lines read before they are translated: enough to sort by length, few enough to see results early.
-CHUNK = 1024
+#: Batches that are read at once: their lines are sorted by length, so that little is padding.
+_BATCHES_AT_ONCE = 8
+#: Lines with bad bytes that are named one by one.
+_NAMED_LINES = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_checkpoint(parser)
-    add_direction(parser)
-    parser.add_argument("-i", "--input", metavar="FILE", help="UTF-8 text; default standard input")
-    parser.add_argument("-o", "--output", metavar="FILE", help="default standard output")
-    parser.add_argument("--beam", type=positive, default=1, metavar="N", help="default 1, greedy")
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
-    parser.add_argument(
-        "--max-length",
-        type=positive,
-        metavar="N",
-        help="tokens of a translation at most; default twice its source's plus 32",
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands, "translate", run, "Translate lines of text: one line in, one line out, in order."
     )
-    add_run(parser)
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
+    add_direction(parser)
+    parser.add_argument(
+        "-i",
+        "--input",
+        default="-",
+        metavar="FILE",
+        help="UTF-8 text, plain or .gz (default: standard input)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="written at the end, whole (default: standard output)",
+    )
+    add_decoding(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Translate everything."""
-    import workbench as wb
-
-    model = wb.load(options.checkpoint)
-    model.task(options.source, options.target)  # before anything is read or written
-    with _input(options.input) as source, output(options.output) as target:
-        lines = read_lines(source, options.input or "standard input")
-        report, before = progress("translated"), 0
-        while chunk := list(islice(lines, CHUNK)):
-            made = model.translate(
-                chunk,
-                options.source,
-                options.target,
-                beam_size=options.beam,
-                batch_size=options.batch_size,
-                max_length=options.max_length,
-                progress=lambda done, total, before=before: report(before + done, before + total),
+def run(args: argparse.Namespace) -> None:
+    """Translate a stream chunk by chunk."""
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(_open_input(args.input))
+        model = load_model(args)
+        task = model.task(args.source, args.target)
+        if args.output == "-":
+            target: IO[bytes] = sys.stdout.buffer
+        else:
+            target = stack.enter_context(stack.enter_context(whole_file(args.output)).open("wb"))
+        total = _count_lines(args.input)
+        progress = stack.enter_context(ProgressLine("lines"))
+        lines = Lines(source, args.input)
+        # A person at a terminal waits for each line.
+        chunk = (
+            1
+            if source is sys.stdin.buffer and sys.stdin.isatty()
+            else args.batch_size * _BATCHES_AT_ONCE
+        )
+        done, began, compiling = 0, time.monotonic(), 0.0
+        while texts := list(islice(lines, chunk)):
+            outputs = model.translate(
+                texts,
+                task.source,
+                task.target,
+                beam_size=args.beam,
+                batch_size=args.batch_size,
+                max_length=args.max_length,
+                with_scores=args.json,
             )
-            for number, (line, translation) in enumerate(zip(chunk, made, strict=True), before + 1):
-                if translation.truncated:
-                    print(
-                        f"workbench: warning: line {number} was cut at its longest length",
-                        file=sys.stderr,
-                    )
-                # A translation is one line, whatever it says.
-                text = " ".join(translation.text.splitlines())
-                if options.json:
-                    score = round(translation.score, 5) if translation.token_ids else None
-                    text = json.dumps(
-                        {"source": line, "translation": text, "score": score}, ensure_ascii=False
-                    )
-                target.write(text.encode("utf-8", errors="replace") + b"\n")
+            done += len(texts)
+            compiling += outputs[0].compile_seconds
+            for text, output in zip(texts, outputs, strict=True):
+                target.write(_record(text, output) if args.json else _line(output.text))
             target.flush()
-            before += len(chunk)
+            progress(done, total)
+    lines.report()
+    note(
+        f"{done:,} lines in {duration(time.monotonic() - began)}, {compiling:.1f} s of it compiling."
+    )
 
 
-def _input(path: str | None) -> IO[bytes]:
-    return sys.stdin.buffer if path is None or path == "-" else open(path, "rb")  # noqa: SIM115
+class Lines:
+    r"""Lines of a byte stream as text: only \n ends one, bad bytes become U+FFFD and are reported."""
 
+    def __init__(self, source: IO[bytes], name: str) -> None:
+        self._source, self._name = source, "standard input" if name == "-" else name
+        self._bad = 0
 
-def read_lines(file: IO[bytes], name: str) -> Iterator[str]:
-    r"""The lines of a UTF-8 stream, ended by `\n` or `\r\n` alone; bad bytes become U+FFFD, with a warning."""
-    for number, raw in enumerate(file, start=1):
-        line = raw.removesuffix(b"\n").removesuffix(b"\r")
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+    def __iter__(self) -> Iterator[str]:
+        return self._lines
+
+    @property
+    def _lines(self) -> Iterator[str]:
+        if not hasattr(self, "_iterator"):
+            self._iterator = self._read()
+        return self._iterator
+
+    def _read(self) -> Iterator[str]:
         try:
-            yield line.decode("utf-8")
+            for number, raw in enumerate(self._source, start=1):
+                row = raw.removesuffix(b"\n").removesuffix(b"\r")
+                if number == 1:
+                    if row.startswith((b"\xff\xfe", b"\xfe\xff")):
+                        raise WorkbenchError(f"{self._name} is UTF-16 text. Save it as UTF-8.")
+                    row = row.removeprefix(b"\xef\xbb\xbf")
+                yield self._decoded(row, number)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise WorkbenchError(f"{self._name} is not a whole gzip file ({error}).") from error
+
+    def _decoded(self, row: bytes, number: int) -> str:
+        try:
+            return row.decode("utf-8")
         except UnicodeDecodeError:
-            print(
-                f"workbench: warning: {name}, line {number} is not UTF-8; bad bytes became U+FFFD",
-                file=sys.stderr,
-            )
-            yield line.decode("utf-8", errors="replace")
+            self._bad += 1
+            if self._bad <= _NAMED_LINES:
+                note(
+                    f"warning: {self._name}, line {number}: not UTF-8; the bad bytes became U+FFFD."
+                )
+            return row.decode("utf-8", errors="replace")
+
+    def report(self) -> None:
+        """Say how many bad lines were not named."""
+        if self._bad > _NAMED_LINES:
+            note(f"warning: {self._name}: {self._bad - _NAMED_LINES} more lines were not UTF-8.")
+
+
+def _open_input(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    if path == "-":
+        return contextlib.nullcontext(sys.stdin.buffer)
+    if path.endswith(".gz"):
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return Path(path).open("rb")
+
+
+def _count_lines(path: str) -> int | None:
+    """Lines of a plain file; None where they cannot be counted without using them up."""
+    if path == "-" or path.endswith(".gz") or not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _line(text: str) -> bytes:
+    return text.replace("\n", " ").replace("\r", " ").encode("utf-8", errors="replace") + b"\n"
+
+
+def _record(source: str, output: Any) -> bytes:
+    record = {
+        "source": source,
+        "translation": output.text,
+        "score": round(output.score, 6),
+        "tokens": list(output.tokens),
+        "truncated": output.truncated,
+    }
+    return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")

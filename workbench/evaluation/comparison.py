@@ -17,7 +17,7 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems
-from workbench.evaluation.tables import latex_table, latex_text, text_table
+from workbench.evaluation.tables import latex_table, text_table
 from workbench.evaluation.testset import TestSet
 
 Format = Literal["text", "json", "latex"]
@@ -39,8 +39,8 @@ class Comparison:
     parameters: dict[str, int]
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each system, test set and metric: the columns of `Scores`, `p_value` (NaN for the baseline) and
-        `parameters`.
+        """A row for each system, test set and metric: the columns of `Scores`, `p_value` (NaN for the
+        baseline) and `parameters`.
         """
         frame = self.scores.to_frame()
         numbers = {(each.name, str(each.task)): i for i, each in enumerate(self.scores.testsets)}
@@ -58,7 +58,7 @@ class Comparison:
         header, rows = self._rows()
         notes = self._notes()
         if form == "latex":
-            return "\n".join([*(f"% {latex_text(note)}" for note in notes), table(header, rows, 2)])
+            return "\n".join([*(f"% {note}" for note in notes), table(header, rows, 2)])
         return "\n".join([table(header, rows, 2), "", *notes])
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,9 @@ class Comparison:
             sizes = sorted(speeds["batch_size"].unique())
             header += [f"p50 ms ×{sizes[0]}", f"sentences/s ×{sizes[-1]}"]
         rows = []
-        for (system, testset, task), group in frame.groupby(["system", "testset", "task"], sort=False):
+        for (system, testset, task), group in frame.groupby(
+            ["system", "testset", "task"], sort=False
+        ):
             by_metric = group.set_index("metric")
             first = group.iloc[0]
             row = [str(system), f"{task} ({testset})" if several else str(task)]
@@ -108,7 +110,10 @@ class Comparison:
                 f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap,"
                 f" {RESAMPLES} resamples, no correction for the number of comparisons)."
             )
-        notes += [f"{m}: {s}" for m, s in dict.fromkeys(zip(frame["metric"], frame["signature"], strict=True))]
+        notes += [
+            f"{m}: {s}"
+            for m, s in dict.fromkeys(zip(frame["metric"], frame["signature"], strict=True))
+        ]
         if self.speeds:
             one = self.speeds.speeds[0]
             notes.append(
@@ -160,15 +165,17 @@ def compare(
             max_length,
             progress=told("timed batches"),
         )
-    parameters = {name: sum(parameters_by_component(m.config).values()) for name, m in systems.items()}
+    parameters = {
+        name: sum(parameters_by_component(m.config).values()) for name, m in systems.items()
+    }
     return Comparison(scores, significance(scores, metrics), speeds, parameters)
 
 
 def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int, str], float]:
-    """p-values of every system but the first against the first: (system, number of the test set, metric) -> p.
+    """p of every system but the first, against the first: (system, number of the test set, metric) -> p.
 
-    sacreBLEU's paired bootstrap (Koehn 2004): how often the difference in a resample of the sentences is as large
-    as the one seen, if there were none.
+    sacreBLEU's paired bootstrap (Koehn 2004): how often a resample of the sentences differs by as much as
+    was seen, if there were no difference.
     """
     if not scores.systems:
         raise WorkbenchError("There is nothing to compare.")
@@ -177,7 +184,8 @@ def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int,
         if len(scores.systems) < 2 or len(testset) < 2:
             continue
         named = [
-            (name, [text.text for text in outputs[number]]) for name, outputs in scores.hypotheses.items()
+            (name, [text.text for text in outputs[number]])
+            for name, outputs in scores.hypotheses.items()
         ]
         test = PairedTest(
             named,
@@ -190,8 +198,11 @@ def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int,
         for metric, results in table.items():
             if metric == "System":
                 continue
+            baseline = results[0].score
             for name, result in zip(scores.systems[1:], results[1:], strict=True):
-                found[name, number, metric] = float(result.p_value)
+                # sacreBLEU counts strictly larger differences, so it would call equal scores significant.
+                same = result.score == baseline
+                found[name, number, metric] = 1.0 if same else float(result.p_value)
     return found
 
 

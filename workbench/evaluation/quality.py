@@ -1,4 +1,4 @@
-"""Quality: translations of test sets scored by sacreBLEU, each score with its signature and its uncertainty."""
+"""Quality: translations of test sets scored by sacreBLEU, each score with its signature and confidence."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RESAMPLES = 1000
 class Score:
     """One metric of one system on one test set.
 
-    metric: its name with its parameters, as sacreBLEU writes it (BLEU, chrF2++). score: 0 to 100, more is better
-    (TER: less). ci: half the width of the 95 % confidence interval, by bootstrap over sentences;
-    NaN where it was not asked for. signature: sacreBLEU's. sentences: how many were scored. length_ratio: tokens of the
-    translations over tokens of the references, as BLEU counts them.
+    metric: its name with its parameters, as sacreBLEU writes it (BLEU, chrF2++). score: 0 to 100, more is
+    better (TER: less). ci: half the width of the 95 % confidence interval, by bootstrap over sentences;
+    NaN where it was not asked for. signature: sacreBLEU's. sentences: how many were scored.
+    length_ratio: tokens of the translations over tokens of the references, as BLEU counts them.
     """
 
     system: str
@@ -83,7 +83,7 @@ def evaluate(
         progress: called with (sentences done, sentences in all) over all models and test sets.
 
     Raises:
-        WorkbenchError: an unknown metric, nothing to evaluate, or a direction that a model does not translate.
+        WorkbenchError: an unknown metric, nothing to evaluate, or a direction that a model lacks.
     """
     systems = name_systems(models)
     sets = (testsets,) if isinstance(testsets, TestSet) else tuple(testsets)

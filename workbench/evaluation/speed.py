@@ -26,9 +26,10 @@ class Speed:
     """What one system takes for batches of one size.
 
     p50_ms, p95_ms: milliseconds a batch, from text to text: tokenisation and detokenisation count,
-    compiling and loading do not. tokens_per_second: tokens written, end tokens included. compile_seconds: spent on
-    this batch size before the measurement; short where the compilation cache had the programs. dtype:
-    what is computed in. threads: processors this process may use. task: the direction. batches: how many were timed.
+    compiling and loading do not. tokens_per_second: tokens written, end tokens included. compile_seconds:
+    spent on this batch size before the measurement; short where the compilation cache had the programs.
+    dtype: what is computed in. threads: processors this process may use. task: the direction. batches: how
+    many were timed.
     """
 
     system: str
@@ -165,7 +166,9 @@ def processors() -> int:
 
 def _task(models: Sequence[Translator], source: str | None, target: str | None) -> Task:
     if source and target:
-        return [model.task(source, target) for model in models][0]
+        for model in models:  # each may refuse
+            task = model.task(source, target)
+        return task
     if source or target:
         raise WorkbenchError("A direction needs both its source and its target language.")
     return common_tasks(models)[0]

@@ -25,7 +25,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int =
         cells = [
             cell + pad if i < left else pad + cell
             for i, (cell, pad) in enumerate(
-                (cell, " " * (width - _width(cell))) for cell, width in zip(row, widths, strict=True)
+                (cell, " " * (width - _width(cell)))
+                for cell, width in zip(row, widths, strict=True)
             )
         ]
         lines.append("  ".join(cells).rstrip())
@@ -57,5 +58,6 @@ def latex_text(text: str) -> str:
 def _width(text: str) -> int:
     """Columns that a terminal gives `text`: two for wide characters, none for combining ones."""
     return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
     )

@@ -73,7 +73,9 @@ def load_testset(
     if name != CAPTIONS and not path.exists() and _is_sacrebleu(name):
         sources, references = _from_sacrebleu(name, task)
     else:
-        sources, references = map(list, read_corpus(path, (task.source, task.target), split).direction(task))
+        sources, references = map(
+            list, read_corpus(path, (task.source, task.target), split).direction(task)
+        )
         name = name if name == CAPTIONS else ".".join(filter(None, [path.resolve().name, split]))
     return TestSet(name, task, tuple(sources[:limit]), tuple(references[:limit]))
 
@@ -162,7 +164,9 @@ def _from_sacrebleu(name: str, task: Task) -> tuple[list[str], list[str]]:
     import sacrebleu
     from sacrebleu.dataset import DATASETS
 
-    source, target = (find_language(code).iso639_1 or code[:3] for code in (task.source, task.target))
+    source, target = (
+        find_language(code).iso639_1 or code[:3] for code in (task.source, task.target)
+    )
     pair = f"{source}-{target}"
     if pair not in DATASETS[name].langpairs:
         raise TestSetError(

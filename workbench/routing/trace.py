@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
@@ -84,6 +85,7 @@ def trace_routes(
 
     References that are `Translation`s keep the tokens they were written in; plain text is tokenised.
 
+    References that are `Translation`s keep the tokens they were written with, others are tokenised.
     A sentence longer than the network's positions is cut there: its tokens beyond have no rows.
 
     Raises:
@@ -133,8 +135,18 @@ def trace_routes(
     )
 
 
+#: One for each model as long as that lives, so that no shape is compiled twice.
+_PROGRAMS: WeakKeyDictionary[Translator, Callable[..., list[pd.DataFrame]]] = WeakKeyDictionary()
+
+
 def _program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
     """A function that gives the tables of a batch, one a layer with experts."""
+    if model not in _PROGRAMS:
+        _PROGRAMS[model] = _make_program(model)
+    return _PROGRAMS[model]
+
+
+def _make_program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
     config = model.config
     graph, parameters = nnx.split(model.network)
     pad = config.pad_id

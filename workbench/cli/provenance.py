@@ -1,0 +1,46 @@
+"""Provenance: the command, versions and files behind a checkpoint that a command writes."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("task-moe-workbench", "jax", "jaxlib", "flax", "numpy", "sentencepiece")
+
+
+def made_by(command_line: str, seconds: float | None = None) -> dict[str, Any]:
+    """The command that makes a checkpoint, when, for how long, and with which versions."""
+    record: dict[str, Any] = {
+        "command": command_line,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": hardware(),
+    }
+    return record if seconds is None else record | {"seconds": round(seconds, 1)}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hardware() -> str:
+    """What JAX computes on, and how many processors there are."""
+    from workbench.evaluation.speed import device_name, processors
+
+    return f"{device_name()}, {platform.machine()}, {processors()} threads"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
