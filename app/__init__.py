@@ -1,1 +1,1 @@
-"""The Streamlit app: it asks the workbench, and computes nothing itself."""
+"""The Streamlit app: shows what the workbench computes, and computes nothing itself."""

@@ -1,4 +1,4 @@
-"""The app's entry: its pages, its look, and the imports that are made while the first page is read."""
+"""The app's frame: its pages and what they share. Run with `workbench app`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from pathlib import Path
 
 import streamlit as st
 
-# Streamlit puts this file's folder in the path, but not the one that holds `app` and `workbench`.
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+# Streamlit runs this file as a script; its package is found from the folder above.
+_ROOT = str(Path(__file__).resolve().parent.parent)
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
 
-from app import session  # noqa: E402
+st.set_page_config(page_title="Task-MoE workbench", page_icon=":material/hub:", layout="wide")
 
-st.set_page_config(page_title="Task-MoE", page_icon=":material/hub:", layout="wide")
-st.html(Path(__file__).with_name("style.html"))
-
+_PAGES = Path(__file__).parent / "pages"
 page = st.navigation(
     [
-        st.Page("pages/translate.py", title="Translate", icon=":material/translate:", default=True),
-        st.Page("pages/experts.py", title="Experts", icon=":material/hub:"),
-        st.Page("pages/subnetworks.py", title="Sub-networks", icon=":material/content_cut:"),
-        st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
-        st.Page("pages/checkpoints.py", title="Checkpoints", icon=":material/inventory_2:"),
+        st.Page(
+            _PAGES / "translate.py", title="Translate", icon=":material/translate:", default=True
+        ),
+        st.Page(_PAGES / "experts.py", title="Experts", icon=":material/grid_view:"),
+        st.Page(_PAGES / "subnetworks.py", title="Sub-networks", icon=":material/content_cut:"),
+        st.Page(_PAGES / "compare.py", title="Compare", icon=":material/balance:"),
+        st.Page(_PAGES / "checkpoints.py", title="Checkpoints", icon=":material/inventory_2:"),
     ],
     position="top",
 )
+st.html(
+    "<style>.block-container{padding-top:4.5rem;max-width:84rem}"
+    "h1{font-size:1.9rem!important;padding-bottom:.2rem!important}</style>"
+)
 page.run()
-session.warm_up()

@@ -1,9 +1,9 @@
-"""Greedy decoding speed of an extracted sub-network: this workbench, CTranslate2 and transformers, side by side.
+"""Greedy decoding speed of an extracted sub-network, beside CTranslate2 and transformers.
 
     python benchmarks/decoding_speed.py [CHECKPOINT] [--exact-length 32] [--json]
 
-One dense network, one set of sentences, float32, the same threads, the same greedy search, in one run with the
-systems taking turns. Timed is token ids in, token ids out: tokenising is in none of the figures. Warm-up and
+One dense network, one set of sentences, float32, the same threads, the same greedy search, in one run, with
+the systems taking turns. Timed is token ids in, arrays out: tokenising is in none of the figures. Warm-up and
 compiling come before and are reported apart. Every system writes exactly `--exact-length` tokens, so that
 random weights serve as well as trained ones and no system wins by stopping early.
 """
@@ -43,8 +43,8 @@ THREADS = len(os.sched_getaffinity(0))
 class System(NamedTuple):
     """One engine. Only `decode` is timed.
 
-    prepare: source token ids of a batch -> what the engine takes. ids: what it gives -> the tokens written for
-    each sentence, after the language token.
+    prepare: source token ids of a batch -> what the engine takes. ids: what it gives -> the tokens written
+    for each sentence, after the language token.
     """
 
     prepare: Callable[[list[list[int]]], Any]
@@ -273,9 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for key, value in about.items():
         print(f"{key}: {value}")
     base = {row.batch_size: row.p50_ms for row in rows if row.system == options.systems[0]}
-    print(
-        f"\n{'system':<14}{'batch':>6}{'p50 ms':>10}{'p95 ms':>10}{'tokens/s':>10}{'ratio':>8}{'warm-up s':>11}"
-    )
+    widths = {"batch": 6, "p50 ms": 10, "p95 ms": 10, "tokens/s": 10, "ratio": 8, "warm-up s": 11}
+    print("\n" + f"{'system':<14}" + "".join(f"{name:>{size}}" for name, size in widths.items()))
     for row in rows:
         print(
             f"{row.system:<14}{row.batch_size:>6}{row.p50_ms:>10.1f}{row.p95_ms:>10.1f}"

@@ -1,1 +1,1 @@
-"""Pages: one script each, run by Streamlit."""
+"""The pages, one module each."""

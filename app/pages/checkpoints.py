@@ -49,7 +49,8 @@ def show(name: str, path: Path, config: ModelConfig) -> None:
         card = path / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
         facts = {
-            "Parameters": f"{sum(counts.values()) / 1e6:.2f} M, of which experts {counts['experts'] / 1e6:.2f} M",
+            "Parameters": f"{sum(counts.values()) / 1e6:.2f} M,"
+            f" of which experts {counts['experts'] / 1e6:.2f} M",
             "On disk": f"{size_of(path) / 2**20:.1f} MiB",
             "Encoder": in_words(config.encoder),
             "Decoder": in_words(config.decoder),

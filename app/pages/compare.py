@@ -98,8 +98,9 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
     one = speeds.iloc[0]
     conditions = f"batch 1, greedy, {one.dtype}, {one.device}, {one.threads} threads"
     st.caption(
-        f"{testset.task.label}, {len(testset)} captions written for this project: a smoke test, not a benchmark."
-        f" Latency: {conditions}, tokenisation included; compiling apart. ±: 95 % bootstrap interval."
+        f"{testset.task.label}, {len(testset)} captions written for this project: a smoke test,"
+        f" not a benchmark. Latency: {conditions}, tokenisation included; compiling apart."
+        " ±: 95 % bootstrap interval."
     )
     signatures = dict(zip(scores["metric"], scores["signature"], strict=True))
     with st.expander("sacreBLEU signatures"):

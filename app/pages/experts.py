@@ -39,8 +39,8 @@ def show_tasks(routes: Routes, top_k: dict[str, int]) -> None:
     """Heat maps, one a layer with experts, and their numbers."""
     usage = expert_usage(routes).to_frame()
     st.caption(
-        "Counted over tokens at any rank, language and end tokens included, padding not. In the decoder a token is"
-        " counted where it is read."
+        "Counted over tokens at any rank, language and end tokens included, padding not."
+        " In the decoder a token is counted where it is read."
     )
     for stack, layers in routes.layers.items():
         for layer in layers:

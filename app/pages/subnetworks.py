@@ -72,15 +72,17 @@ def cut(model: Translator, task: Task) -> tuple[Translator, Proof]:
     """The sub-network and its proof on the bundled captions."""
     bar = st.progress(0.0, text="Extracting")
     small = extract(model, [task])
+
+    def report(done: int, total: int) -> None:
+        bar.progress(done / total, text="Proving: both translate the captions")
+
     sources = read_corpus(CAPTIONS, (task.source,)).lines[task.source]
     proof = prove(
         model,
         small,
         sources,
         task,
-        progress=lambda done, total: bar.progress(
-            done / total, text="Proving: both translate the captions"
-        ),
+        progress=report,
     )
     bar.empty()
     small.provenance["proof"] = proof.to_json()

@@ -136,16 +136,14 @@ if "translated" in st.session_state:
     )
     stack, layer = "decoder", 0
     if layers:
-        stack, layer = st.segmented_control(
-            "Tint tokens by the experts of",
-            layers,
-            default=layers[0],
-            format_func=lambda x: (
-                f"{x[0].capitalize()} layer {x[1]}"
-                + (" · source tokens" if x[0] == "encoder" else " · tokens it has written")
-            ),
-            required=True,
-        )
+        # By their labels: the widget would read a tuple as several defaults.
+        places = {
+            f"{stack.capitalize()} layer {layer} · "
+            + ("source tokens" if stack == "encoder" else "tokens it has written"): (stack, layer)
+            for stack, layer in layers
+        }
+        place = st.segmented_control("Tint tokens by the experts of", list(places), required=True)
+        stack, layer = places[place or next(iter(places))]
         experts = max(
             r.routes.experts[stack]
             for r in results.values()

@@ -1,1 +1,1 @@
-"""Widgets: the parts that pages share."""
+"""Pieces that several pages show."""

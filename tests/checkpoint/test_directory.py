@@ -17,6 +17,7 @@ from workbench.checkpoint.directory import (
     read_config,
     write_checkpoint,
 )
+from workbench.config import StackConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.text.tokenizer import TokenizerError
@@ -82,6 +83,25 @@ def test_other_shapes_come_back_too(top_k, tmp_path):
     assert again.config == model.config
     for a, b in zip(leaves(model.network), leaves(again.network), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_uneven_widths_come_back_however_they_add_up(tmp_path):
+    """Large enough that a sum over the padded block rounds otherwise than one over the block itself."""
+    model = new_translator(StackConfig(4, (24, 48, 200)), StackConfig(4, (16, 600)))
+    model.save(tmp_path / "it")
+    again = read_checkpoint(tmp_path / "it")
+    for a, b in zip(leaves(model.network), leaves(again.network), strict=True):
+        np.testing.assert_array_equal(a, b)
+    name = "model.decoder.layers.0.fc1.weight"
+
+    def fill(tensors):
+        assert tensors[name].shape == (600, 32)
+        tensors[name] = tensors[name].copy()
+        tensors[name][599, 31] = 1e-20
+
+    rewrite(tmp_path / "it", fill)
+    with pytest.raises(CheckpointError, match=f"{name} is not zero where it should be padding"):
+        read_checkpoint(tmp_path / "it")
 
 
 def test_provenance_comes_back(tmp_path):

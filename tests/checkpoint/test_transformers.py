@@ -21,9 +21,9 @@ def mended_experts(experts, hidden_states, router_mask, router_probs):
     them (`test_the_reference_still_needs_mending`).
     """
     mixed = torch.zeros_like(hidden_states)
-    for index, expert in enumerate(experts.values()):
-        weight = router_probs[:, index, None]
-        mixed = mixed + weight * expert(hidden_states) * (1 - experts.moe_token_dropout)
+    for index in range(experts.num_experts):
+        output = experts[f"expert_{index}"](hidden_states) * (1 - experts.moe_token_dropout)
+        mixed = mixed + router_probs[:, index, None] * output
     return mixed
 
 

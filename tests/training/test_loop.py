@@ -95,6 +95,8 @@ def test_a_killed_run_resumes_to_the_same_bits_and_the_loss_falls(data, tmp_path
     finally:
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(timeout=60)
+        if killed.stdout is not None:
+            killed.stdout.close()
     assert killed.returncode == -signal.SIGKILL
     assert [line["step"] for line in read_metrics(tmp_path / "killed/metrics.jsonl")][-1] < 24
 

@@ -32,15 +32,15 @@ MULTI30K = DataTerms(
     name="multi30k-non-commercial",
     link="https://github.com/multi30k/dataset",
     text=(
-        "The weights were trained on Multi30k (Elliott et al. 2016, 2017; Barrault et al. 2018), captions of images"
-        " from Flickr30K, which is for **non-commercial research and education** only. The same holds for these"
-        " weights. The workbench's code is under Apache-2.0."
+        "The weights were trained on Multi30k (Elliott et al. 2016, 2017; Barrault et al. 2018), captions of"
+        " images from Flickr30K, which is for **non-commercial research and education** only. The same holds"
+        " for these weights. The workbench's code is under Apache-2.0."
     ),
 )
 
 
 def terms_of(directory: str | Path) -> DataTerms:
-    """The terms of the training data in `directory`, known by its name; of unknown data, a reminder to look."""
+    """The terms of the training data in `directory`, known by its name; of other data, a reminder to look."""
     name = Path(directory).resolve().name.lower()
     if "multi30k" in name:
         return MULTI30K

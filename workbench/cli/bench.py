@@ -87,7 +87,7 @@ def _text(speeds: Speeds) -> str:
     ]
     one = speeds.speeds[0]
     conditions = (
-        f"{one.task}, {one.device}, {one.dtype}, beam {one.beam}, {one.threads} threads, {one.batches} batches each,"
-        " systems in turn; tokenisation counts, compiling does not."
+        f"{one.task}, {one.device}, {one.dtype}, beam {one.beam}, {one.threads} threads,"
+        f" {one.batches} batches each, systems in turn; tokenisation counts, compiling does not."
     )
     return text_table(header, rows) + "\n\n" + conditions

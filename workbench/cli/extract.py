@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         print(proof)
     if not proof.holds:
         note(
-            f"error: {proof.different} sentences differ from {model.name}'s, e.g. number {proof.differing[0]}:"
-            f" nothing was written to {args.output}."
+            f"error: {proof.different} sentences differ from {model.name}'s, e.g. number"
+            f" {proof.differing[0]}: nothing was written to {args.output}."
         )
     return 0 if proof.holds else 1
 
@@ -99,8 +99,8 @@ def _check_dense(config: ModelConfig, tasks: list[Task]) -> None:
         for name, stack in folded_config(config, task).stacks:
             if stack.router is not None:
                 raise WorkbenchError(
-                    f"The result would not be dense: the {name} is routed by {stack.router.granularity}, so any"
-                    " of its experts may be needed. Leave --layout m2m100 out to keep them."
+                    f"The result would not be dense: the {name} is routed by {stack.router.granularity},"
+                    " so any of its experts may be needed. Leave --layout m2m100 out to keep them."
                 )
 
 

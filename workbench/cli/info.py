@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
         commands,
         "info",
         run,
-        "Architecture, languages, tasks, experts, parameters by component, bytes and licence of a checkpoint.",
+        "Architecture, languages, tasks, experts, parameters, bytes and licence of a checkpoint.",
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
 
@@ -72,8 +72,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _architecture(config: ModelConfig) -> str:
     return (
-        f"encoder-decoder (pre-norm Transformer), {config.encoder.depth} + {config.decoder.depth} layers, width"
-        f" {config.d_model}, {config.encoder.heads} heads, up to {config.max_positions} tokens"
+        f"encoder-decoder (pre-norm Transformer), {config.encoder.depth} + {config.decoder.depth} layers,"
+        f" width {config.d_model}, {config.encoder.heads} heads, up to {config.max_positions} tokens"
     )
 
 
@@ -111,7 +111,8 @@ def _text(table: dict[str, Any]) -> str:
         ("vocabulary", f"{table['vocabulary']:,} tokens"),
         (
             "on disk",
-            f"{sizes['all']:,} bytes, of which weights {sizes['weights']:,} ({', '.join(table['stored_as'])})",
+            f"{sizes['all']:,} bytes, of which weights {sizes['weights']:,}"
+            f" ({', '.join(table['stored_as'])})",
         ),
         ("licence", table["licence"] or "not stated in its card"),
     ]
@@ -127,6 +128,6 @@ def _routing(stack: dict[str, Any]) -> str:
     by = by.replace("(pair language)", "(pair of languages)")
     layers = ", ".join(map(str, stack["expert_layers"]))
     return (
-        f"{stack['experts']} experts in layer{'s' if len(stack['expert_layers']) > 1 else ''} {layers} (counted"
-        f" from 0), {stack['top_k']} chosen by {by}; feed-forward width {widths}"
+        f"{stack['experts']} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
+        f" {stack['top_k']} chosen by {by}; feed-forward width {widths}"
     )

@@ -22,7 +22,7 @@ TRACEBACK = "WORKBENCH_TRACEBACK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code: 0, 1 (failed), 2 (usage), 130 (interrupted), 141 (closed pipe)."""
+    """Run a command and give its exit code: 0; 1 failed; 2 usage; 130 interrupted; 141 closed pipe."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = make_parser().parse_args(arguments)

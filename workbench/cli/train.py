@@ -126,7 +126,8 @@ def _card(
     return model_card(
         recipe.name,
         summary=f"A translation model of the Task-MoE workbench (routing: {routing}), trained from"
-        f" {recipe.run.start_from or 'a random start'}, for {len(recipe.tasks)} directions. {recipe.about}".strip(),
+        f" {recipe.run.start_from or 'a random start'}, for {len(recipe.tasks)} directions."
+        f" {recipe.about}".rstrip(),
         languages=recipe.languages,
         terms=terms_of(data.directory),
         recipe=path.read_text(encoding="utf-8"),
@@ -134,5 +135,5 @@ def _card(
         hardware=hardware(),
         seconds=seconds,
         scores={"BLEU": scores} if scores else None,
-        scored_on=f"sacreBLEU on the first {recipe.run.valid_sentences} sentences of `{data.valid}`, greedy search.",
+        scored_on=f"sacreBLEU on the first {recipe.run.valid_sentences} sentences of `{data.valid}`, greedy.",
     )

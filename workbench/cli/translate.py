@@ -67,8 +67,9 @@ def run(args: argparse.Namespace) -> None:
             if source is sys.stdin.buffer and sys.stdin.isatty()
             else args.batch_size * _BATCHES_AT_ONCE
         )
-        done, began, compiling = 0, time.monotonic(), 0.0
-        while texts := list(islice(lines, chunk)):
+        rest, done, truncated = iter(lines), 0, 0
+        began, compiling = time.monotonic(), 0.0
+        while texts := list(islice(rest, chunk)):
             outputs = model.translate(
                 texts,
                 task.source,
@@ -79,12 +80,17 @@ def run(args: argparse.Namespace) -> None:
                 with_scores=args.json,
             )
             done += len(texts)
+            truncated += sum(output.truncated for output in outputs)
             compiling += outputs[0].compile_seconds
             for text, output in zip(texts, outputs, strict=True):
                 target.write(_record(text, output) if args.json else _line(output.text))
             target.flush()
             progress(done, total)
     lines.report()
+    if truncated:
+        note(
+            f"warning: {truncated:,} translations were cut short by the length limit (--max-length)."
+        )
     note(
         f"{done:,} lines in {duration(time.monotonic() - began)}, {compiling:.1f} s of it compiling."
     )
@@ -98,15 +104,6 @@ class Lines:
         self._bad = 0
 
     def __iter__(self) -> Iterator[str]:
-        return self._lines
-
-    @property
-    def _lines(self) -> Iterator[str]:
-        if not hasattr(self, "_iterator"):
-            self._iterator = self._read()
-        return self._iterator
-
-    def _read(self) -> Iterator[str]:
         try:
             for number, raw in enumerate(self._source, start=1):
                 row = raw.removesuffix(b"\n").removesuffix(b"\r")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import sacrebleu.metrics
+from sacrebleu.significance import PairedTest
 
 from workbench.decoding.translator import Translation, Translator
 from workbench.errors import WorkbenchError
@@ -134,25 +135,34 @@ def score(
     texts = [str.__str__(text) for text in hypotheses]
     references = [list(testset.references)]
     bleu = make_metrics(["bleu"], testset.task.target)["bleu"].corpus_score(texts, references)
-    found = []
-    for metric in make_metrics(metrics, testset.task.target).values():
-        # A bootstrap of one sentence is that sentence a thousand times.
-        many = resamples if len(texts) > 1 else 0
-        result = metric.corpus_score(texts, references, n_bootstrap=many or 1)
-        found.append(
-            Score(
-                system=system,
-                testset=testset.name,
-                task=str(testset.task),
-                metric=result.name,
-                score=float(result.score),
-                ci=float(result._ci) if many else float("nan"),
-                signature=str(metric.get_signature()),
-                sentences=len(texts),
-                length_ratio=float(bleu.ratio),
-            )
+    chosen = make_metrics(metrics, testset.task.target)
+    points = {name: metric.corpus_score(texts, references) for name, metric in chosen.items()}
+    signatures = {name: metric.get_signature() for name, metric in chosen.items()}
+    intervals = dict.fromkeys(chosen, float("nan"))
+    if (
+        resamples and len(texts) > 1
+    ):  # a bootstrap of one sentence is that sentence a thousand times
+        # Not `corpus_score(n_bootstrap=...)`, which fails where only some resamples score zero (sacreBLEU 2.6).
+        test = PairedTest(
+            [(system, texts)], chosen, references, test_type="bs", n_samples=resamples
         )
-    return found
+        found, table = test()
+        for name, point in points.items():
+            signatures[name], intervals[name] = found[point.name], float(table[point.name][0].ci)
+    return [
+        Score(
+            system=system,
+            testset=testset.name,
+            task=str(testset.task),
+            metric=point.name,
+            score=float(point.score),
+            ci=intervals[name],
+            signature=str(signatures[name]),
+            sentences=len(texts),
+            length_ratio=float(bleu.ratio),
+        )
+        for name, point in points.items()
+    ]
 
 
 def make_metrics(metrics: Sequence[str], target: str) -> dict[str, Any]:

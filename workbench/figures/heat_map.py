@@ -30,7 +30,11 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
             title="Share of tokens",
             scale=alt.Scale(scheme=theme.SEQUENTIAL, domain=[0, 1]),
             legend=alt.Legend(
-                format="%", orient="top", gradientLength=160, gradientThickness=8, titleOrient="left"
+                format="%",
+                orient="top",
+                gradientLength=160,
+                gradientThickness=8,
+                titleOrient="left",
             ),
         ),
         tooltip=[
@@ -42,7 +46,9 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
         ],
     )
     numbers = base.mark_text(fontSize=11).encode(
-        text=alt.condition("datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")),
+        text=alt.condition(
+            "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
+        ),
         color=alt.condition("datum.share > 0.6", alt.value("#000000"), alt.value("#ffffff")),
     )
     chart = alt.layer(cells, numbers) if experts <= _LABELLED else alt.layer(cells)

@@ -29,7 +29,10 @@ def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChar
             "position:O",
             title="Token",
             axis=alt.Axis(
-                labelExpr=f"{labels}[datum.value]", labelAngle=-45, labelOverlap=False, labelLimit=90
+                labelExpr=f"{labels}[datum.value]",
+                labelAngle=-45,
+                labelOverlap=False,
+                labelLimit=90,
             ),
         ),
         y=alt.Y("choice:N", title=None, sort=None),
@@ -43,16 +46,13 @@ def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChar
     numbers = list(range(experts))
     colours = [theme.category(number) for number in numbers]
     cells = base.mark_rect(cornerRadius=2, stroke=None).encode(
-        color=alt.Color(
-            "expert:O", scale=alt.Scale(domain=numbers, range=colours), legend=None
-        ),
+        color=alt.Color("expert:O", scale=alt.Scale(domain=numbers, range=colours), legend=None),
         opacity=alt.Opacity("gate:Q", scale=alt.Scale(domain=[0, 1], range=[0.35, 1]), legend=None),
     )
     inks = alt.Scale(domain=numbers, range=[theme.ink(colour) for colour in colours])
     text = base.mark_text(fontSize=11).encode(
         text="expert:O", color=alt.Color("expert:O", scale=inks, legend=None)
     )
-    rows = frame["choice"].nunique()
     return theme.styled(
         alt.layer(cells, text)
         .resolve_scale(color="independent")

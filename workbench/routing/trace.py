@@ -84,8 +84,6 @@ def trace_routes(
     """The routing of the model's own translations of `sources`, or of given `references`.
 
     References that are `Translation`s keep the tokens they were written in; plain text is tokenised.
-
-    References that are `Translation`s keep the tokens they were written with, others are tokenised.
     A sentence longer than the network's positions is cut there: its tokens beyond have no rows.
 
     Raises:

@@ -1,0 +1,233 @@
+"""The other commands: what each writes and prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import workbench as wb
+from tests.cli.conftest import Run
+from tests.models import CAPTIONS, captions
+from workbench.cli import app
+
+RECIPE = """
+name = "tiny"
+[data]
+directory = "nowhere"
+languages = ["en", "de"]
+train = "captions"
+valid = "captions"
+vocabulary = 400
+batch_tokens = 256
+buckets = [32]
+[model]
+d_model = 16
+heads = 2
+feed_forward = 16
+encoder_routing = "target"
+decoder_routing = "target"
+experts = 2
+max_positions = 64
+[run]
+steps = 2
+log_every = 1
+valid_every = 2
+save_every = 2
+valid_sentences = 2
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    path = tmp_path / "sources.txt"
+    path.write_text("\n".join(captions()[:5]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    path = tmp_path / "references.txt"
+    path.write_text("\n".join(captions("deu_Latn")[:5]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_routes(
+    suffix: str,
+    checkpoints: dict[str, str],
+    sources: Path,
+    references: Path,
+    tmp_path: Path,
+    run: Run,
+) -> None:
+    output = tmp_path / f"routes.{suffix}"
+    arguments = ("-s", "en", "-t", "de", "-i", sources, "-r", references, "-o", output, "--json")
+    result = run("routes", checkpoints["token"], *arguments)
+    assert result.code == 0
+    read = {"parquet": pd.read_parquet, "csv": pd.read_csv, "jsonl": pd.read_json}[suffix]
+    options = {"lines": True} if suffix == "jsonl" else {}
+    frame = read(output, **options)  # type: ignore[operator]
+    assert result.table["rows"] == len(frame) > 0
+    assert list(frame.columns) == [
+        *("sentence", "task", "stack", "layer", "position", "token", "rank", "expert", "gate")
+    ]
+    assert set(frame["sentence"]) == set(range(5))
+
+
+def test_routes_refuses(
+    checkpoints: dict[str, str], sources: Path, references: Path, run: Run
+) -> None:
+    common = ("-s", "en", "-t", "de", "-i", sources, "-o")
+    run("routes", checkpoints["token"], *common, "x.xlsx").says("x.xlsx", ".parquet, .csv, .jsonl")
+    run("routes", checkpoints["dense"], *common, "x.csv").says("is dense")
+    references.write_text("one\n", encoding="utf-8")
+    run("routes", checkpoints["token"], *common, "x.csv", "-r", references).says(
+        f"{sources} has 5 lines but {references} has 1"
+    )
+
+
+def test_usage(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
+    output = tmp_path / "usage.json"
+    common = ("usage", checkpoints["target"], "--corpus", "captions", "--limit", "4")
+    result = run(*common, "--tasks", "en-de", "en-fr", "-o", output)
+    assert result.code == 0
+    assert "decoder 1" in result.out
+    usage = json.loads(output.read_text(encoding="utf-8"))
+    assert usage["tasks"] == ["eng_Latn-deu_Latn", "eng_Latn-fra_Latn"]
+    for layer in usage["layers"]:
+        assert sum(layer["share"]["eng_Latn-deu_Latn"]) == pytest.approx(2)  # two experts a token
+        assert layer["share"]["eng_Latn-deu_Latn"].count(0) == 2
+    run(*common, "--tasks", "de-fr").says("does not translate")
+
+
+def test_extract_proves_and_saves(
+    checkpoints: dict[str, str], sources: Path, tmp_path: Path, run: Run
+) -> None:
+    output = tmp_path / "en-de"
+    common = ("--task", "en-de", "-o", output, "--proof", sources, "--layout", "m2m100")
+    result = run("extract", checkpoints["target"], *common)
+    assert result.code == 0
+    assert result.out.startswith("proved: eng_Latn-deu_Latn, 5 of 5 sentences")
+    record = json.loads((output / "provenance.json").read_text(encoding="utf-8"))
+    assert record["proof"]["holds"] is True
+    assert record["command"].startswith("workbench extract ")
+    assert len(record["parents"][0]["sha256"]) == 64
+    small, large = wb.load(output), wb.load(checkpoints["target"])
+    assert small.config.is_dense
+    assert small.translate(captions()[:5], "en", "de") == large.translate(
+        captions()[:5], "en", "de"
+    )
+    run("extract", checkpoints["target"], *common).says("exists and is not empty")
+
+
+def test_extract_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
+    where = ("-o", tmp_path / "x")
+    token, dense, target = (checkpoints[name] for name in ("token", "dense", "target"))
+    run("extract", token, "--task", "en-de", *where, "--layout", "m2m100").says("routed by token")
+    run("extract", dense, "--task", "en-de", *where).says("it is dense")
+    run("extract", target, "--task", "de-fr", *where).says("does not translate")
+    run("extract", target, "--task", "en", *where).says("'en' is not a task")
+    assert not (tmp_path / "x").exists()
+
+
+def test_extract_writes_nothing_without_a_proof(
+    checkpoints: dict[str, str],
+    sources: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from workbench.subnetworks import proof
+
+    def differing(*arguments: object, **_: object) -> proof.Proof:
+        return proof.Proof("en-de", "parent", 5, 4, 0, 1, 0.5, 10, 5, (), (3,))
+
+    monkeypatch.setattr(proof, "prove", differing)
+    output = tmp_path / "x"
+    result = run(
+        "extract", checkpoints["target"], "--task", "en-de", "-o", output, "--proof", sources
+    )
+    assert result.code == 1
+    assert result.out.startswith("NOT PROVED")
+    assert "number 3: nothing was written" in result.err
+    assert not output.exists()
+
+
+def test_compare(checkpoints: dict[str, str], sources: Path, references: Path, run: Run) -> None:
+    both = ("compare", checkpoints["dense"], checkpoints["target"], "-s", "en", "-t", "de")
+    files = ("-i", sources, "-r", references, "--max-length", "6")
+    result = run(*both, *files, "--no-speed", "--json")
+    assert result.code == 0
+    assert [row["system"] for row in result.table["scores"]] == [
+        "dense",
+        "dense",
+        "target",
+        "target",
+    ]
+    assert result.table["scores"][0]["testset"] == "sources.txt"
+    latex = run(*both, *files, "--no-speed", "-f", "latex", "--metrics", "bleu")
+    assert "\\begin{tabular}" in latex.out and "chrF" not in latex.out
+
+
+def test_compare_refuses(checkpoints: dict[str, str], sources: Path, run: Run) -> None:
+    common = ("compare", checkpoints["dense"])
+    run(*common, "-i", sources).says("-i and -r")
+    run(*common, "-s", "en").says("-s and -t")
+    run(*common, "--metrics", "comet", "--limit", "2").says("Unknown metric 'comet'")
+    run(*common, "--testset", "wmt", "-s", "en", "-t", "de").says("There is no test set 'wmt'")
+
+
+def test_bench(checkpoints: dict[str, str], run: Run) -> None:
+    common = ("bench", checkpoints["dense"], "-s", "en", "-t", "de", "--max-length", "6")
+    result = run(*common, "--batch-sizes", "1,4", "--batches", "2", "--json")
+    assert [row["batch_size"] for row in result.table] == [1, 4]
+    text = run(*common, "--batch-sizes", "4", "--batches", "2").out
+    assert "p95 ms" in text and "2 batches each" in text
+    run(*common, "--beam", "4").says("beam_size is 4")
+
+
+def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:
+    recipe, output = tmp_path / "tiny.toml", tmp_path / "run"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    run("train", recipe, "-o", output).says("nowhere is not a directory")
+    result = run("train", recipe, "-o", output, "--data", CAPTIONS)
+    assert result.code == 0
+    assert "step 2 of 2" in result.err
+    place = output / "checkpoint"
+    assert result.out == f"{place}\n"
+    record = json.loads((place / "provenance.json").read_text(encoding="utf-8"))
+    assert record["recipe"]["run"]["steps"] == 2
+    assert record["seconds"] > 0
+    assert record["valid_bleu"]["average"] >= 0
+    card = (place / "README.md").read_text(encoding="utf-8")
+    assert RECIPE.strip() in card
+    assert wb.load(place).translate("A dog.", "en", "de", max_length=3)
+    again = run("train", recipe, "-o", output, "--data", CAPTIONS)
+    assert again.code == 0 and "finished already" in again.err
+    recipe.write_text(RECIPE.replace("steps = 2", "steps = 3"), encoding="utf-8")
+    run("train", recipe, "-o", output, "--data", CAPTIONS).says("another recipe")
+
+
+def test_app_becomes_streamlit(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _, command: called.append(command))
+    monkeypatch.setenv(app.CHECKPOINTS, "")
+    assert run("app", "--port", "9000", "--checkpoints", tmp_path).code == 0
+    [command] = called
+    assert Path(command[4]).name == "main.py"
+    assert command[-6:] == [
+        *(
+            "--server.port",
+            "9000",
+            "--server.headless",
+            "true",
+            "--browser.gatherUsageStats",
+            "false",
+        )
+    ]
+    run("app", "--checkpoints", tmp_path / "none").says("There is no directory")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    run("app").says("pip install 'task-moe-workbench[app]'")

@@ -1,0 +1,107 @@
+"""`workbench info`, on sound and on broken checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from tests.cli.conftest import Run
+from tests.models import TASKS, config, translator
+from workbench.checkpoint.components import COMPONENTS, parameters_by_component
+from workbench.checkpoint.model_card import MULTI30K, front_matter, licence_of, model_card, terms_of
+
+
+def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -> None:
+    table = run("info", checkpoints["target"], "--json").table
+    assert table["model_type"] == "task-moe"
+    assert table["stacks"]["decoder"]["experts"] == 4
+    assert table["stacks"]["decoder"]["task_key"] == "target"
+    assert table["tasks"] == [str(task) for task in TASKS]
+    assert table["languages"]["deu_Latn"] == "German"
+    assert sum(table["parameters"][name] for name in COMPONENTS) == table["parameters"]["total"]
+    files = [path.stat().st_size for path in Path(checkpoints["target"]).iterdir()]
+    assert table["bytes"]["all"] == sum(files)
+    text = run("info", checkpoints["target"]).out
+    assert "4 experts in layer 1 (counted from 0), 2 chosen by task (target language)" in text
+    assert "German (deu_Latn)" in text
+    assert "not stated" in text
+
+
+@pytest.mark.parametrize("kind", ["dense", "token", "target"])
+def test_components_add_up_to_the_network(kind: str) -> None:
+    leaves = jax.tree.leaves(nnx.state(translator(kind, kind).network))
+    counts = parameters_by_component(config(kind, kind))
+    assert sum(counts.values()) == sum(leaf.size for leaf in leaves)
+    assert (counts["experts"] == 0) == (counts["routers"] == 0) == (kind == "dense")
+
+
+def _truncate(place: Path) -> None:
+    weights = place / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _reshape(place: Path) -> None:
+    tensors = load_file(place / "model.safetensors")
+    tensors["model.shared.weight"] = tensors["model.shared.weight"][:-1].copy()
+    save_file(tensors, place / "model.safetensors")
+
+
+def _foreign(place: Path) -> None:
+    (place / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (_truncate, "cut short or damaged"),
+        (_reshape, "model.shared.weight has shape [499, 32], expected [500, 32]"),
+        (_foreign, "model_type is 'bert'"),
+        (lambda place: (place / "model.safetensors").unlink(), "has no model.safetensors"),
+        (lambda place: (place / "config.json").unlink(), "has no config.json"),
+        (lambda place: (place / "sentencepiece.bpe.model").unlink(), "sentencepiece.bpe.model"),
+        (shutil.rmtree, "There is no checkpoint directory"),
+    ],
+)
+def test_info_says_in_a_line_what_is_wrong(
+    break_it: Callable[[Path], None],
+    says: str,
+    checkpoints: dict[str, str],
+    tmp_path: Path,
+    run: Run,
+) -> None:
+    place = tmp_path / "broken"
+    shutil.copytree(checkpoints["dense"], place)
+    break_it(place)
+    run("info", place).says(says)
+
+
+def test_a_card_states_its_terms_where_the_hub_looks() -> None:
+    card = model_card(
+        "tiny",
+        summary="A model.",
+        languages=("eng_Latn", "deu_Latn"),
+        terms=terms_of("data/multi30k"),
+        command="workbench train x.toml",
+        seconds=3720,
+        scores={"BLEU": {"eng_Latn-deu_Latn": 31.25}},
+    )
+    found = front_matter(card)
+    assert found["language"] == ["en", "de"]
+    assert found["datasets"] == ["multi30k"]
+    assert licence_of(card) == "other (multi30k-non-commercial)"
+    assert MULTI30K.text in card
+    assert "non-commercial research and education" in card
+    assert "| eng_Latn-deu_Latn | 31.2 |" in card
+    assert "Time: 1 h 2 min" in card
+
+
+@pytest.mark.parametrize("card", ["", "# no front matter", "---\n: : [\n---\n", "---\n- a\n---\n"])
+def test_a_card_without_terms(card: str) -> None:
+    assert licence_of(card) == ""

@@ -1,0 +1,108 @@
+"""Speed and comparison: what is measured, and the tables that come of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.models import captions, translator
+from workbench.errors import WorkbenchError
+from workbench.evaluation.comparison import compare, significance
+from workbench.evaluation.quality import Scores, score
+from workbench.evaluation.speed import benchmark
+from workbench.evaluation.tables import latex_table, text_table
+from workbench.evaluation.testset import TestSet, load_testset
+from workbench.tasks import Task
+
+
+def test_speed_measures_every_system_and_size_without_compiling() -> None:
+    models = [translator(), translator("target", "target")]
+    seen: list[tuple[int, int]] = []
+    speeds = benchmark(
+        models,
+        (1, 4),
+        source="en",
+        target="de",
+        batches=3,
+        max_length=6,
+        progress=lambda *at: seen.append(at),
+    )
+    compiled = [model.programs.compiled for model in models]
+    frame = speeds.to_frame()
+    assert [*zip(frame["batch_size"], frame["system"], strict=True)] == [
+        (size, name) for size in (1, 4) for name in ("dense-dense", "target-target")
+    ]
+    assert (frame["p50_ms"] <= frame["p95_ms"]).all()
+    assert (frame["p50_ms"] > 0).all()
+    assert seen == [(n, 12) for n in range(1, 13)]
+    again = benchmark(models, (1, 4), source="en", target="de", batches=3, max_length=6)
+    assert [model.programs.compiled for model in models] == compiled
+    assert (again.to_frame()["compile_seconds"] == 0).all()
+    written = sum(
+        len(t.token_ids) for t in models[0].translate(captions()[:3], "en", "de", max_length=6)
+    )
+    one = speeds.speeds[0]
+    assert one.tokens_per_second / one.sentences_per_second == pytest.approx(written / 3)
+    assert (one.task, one.device, one.dtype, one.beam) == ("eng_Latn-deu_Latn", "cpu", "float32", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"batch_sizes": (0,)}, "at least 1"),
+        ({"sentences": ["", " "]}, "blank"),
+        ({"source": "en"}, "both its source and its target"),
+    ],
+)
+def test_speed_refuses_what_it_cannot_measure(arguments: dict, says: str) -> None:
+    with pytest.raises(WorkbenchError, match=says):
+        benchmark(translator(), **arguments)
+
+
+def test_a_comparison_in_its_three_forms() -> None:
+    models = [translator(), translator("target", "target")]
+    testset = load_testset("captions", "en-de", limit=8)
+    comparison = compare(models, testset, batch_sizes=(1, 4), batches=2, batch_size=8, max_length=6)
+    frame = comparison.to_frame()
+    assert frame["p_value"].isna().tolist() == [True, True, False, False]
+    table = json.loads(comparison.render("json"))
+    assert table["baseline"] == "dense-dense"
+    assert table["scores"][0]["p_value"] is None
+    assert len(table["scores"]) == len(table["speeds"]) == 4
+    text = comparison.render()
+    assert "p50 ms ×1" in text and "sentences/s ×4" in text
+    assert "BLEU: nrefs:1|bs:1000" in text
+    latex = comparison.render("latex")
+    assert r"eng\_Latn-deu\_Latn & " in latex
+    assert latex.endswith("\\bottomrule\n\\end{tabular}")
+
+
+def test_equal_systems_never_differ_and_unlike_ones_do() -> None:
+    references = tuple(f"number {n} of the sentences is here ." for n in range(60))
+    testset = TestSet("x", Task("deu_Latn", "eng_Latn"), references, references)
+    worse = tuple(text.replace("is", "was") if n % 2 else text for n, text in enumerate(references))
+    systems = {"base": worse, "same": worse, "good": references}
+    scores = Scores(
+        tuple(one for name, texts in systems.items() for one in score(name, testset, texts)),
+        (testset,),
+        {name: (tuple(map(_Text, texts)),) for name, texts in systems.items()},  # type: ignore[misc]
+    )
+    found = significance(scores, ["bleu"])
+    assert found["same", 0, "BLEU"] == 1.0
+    assert found["good", 0, "BLEU"] < 0.01
+
+
+class _Text(str):
+    @property
+    def text(self) -> str:
+        return str(self)
+
+
+def test_tables_align_wide_letters_and_escape() -> None:
+    assert text_table(("a", "n"), [("水坑", "1"), ("x", "22")]).splitlines() == [
+        "a      n",
+        "水坑   1",
+        "x     22",
+    ]
+    assert r"50\% \& a\_b & 1 $\pm$ 2 \\" in latex_table(("a", "b"), [("50% & a_b", "1 ± 2")])
