@@ -129,7 +129,8 @@ if "translated" in st.session_state:
         {
             (stack, layer)
             for result in results.values()
-            if isinstance(result, Result) and result.routes
+            # Not `isinstance(result, Result)`: Streamlit runs this script, and defines the class, anew.
+            if not isinstance(result, str) and result.routes
             for stack, found in result.routes.layers.items()
             for layer in found
         }
@@ -147,7 +148,7 @@ if "translated" in st.session_state:
         experts = max(
             r.routes.experts[stack]
             for r in results.values()
-            if isinstance(r, Result) and r.routes and stack in r.routes.experts
+            if not isinstance(r, str) and r.routes and stack in r.routes.experts
         )
         st.html(tokens.STYLE + tokens.key(experts))
     for column, (name, result) in zip(

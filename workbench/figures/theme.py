@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 #: Okabe and Ito's palette without black, which a dark page would swallow; a grey stands for it.
 CATEGORIES = (
@@ -16,7 +16,7 @@ CATEGORIES = (
     "#8C8C8C",
 )
 #: For quantities: perceptually uniform, and good on light and on dark pages.
-SEQUENTIAL = "viridis"
+SEQUENTIAL: Final = "viridis"
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 
 
