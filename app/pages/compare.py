@@ -96,7 +96,7 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
     }
     st.dataframe(table, hide_index=True, width="stretch", column_config=digits)
     one = speeds.iloc[0]
-    conditions = f"batch 1, greedy, {one.dtype}, {one.device}, {one.threads} threads"
+    conditions = f"batch 1, greedy, {one['dtype']}, {one.device}, {one.threads} threads"
     st.caption(
         f"{testset.task.label}, {len(testset)} captions written for this project: a smoke test,"
         f" not a benchmark. Latency: {conditions}, tokenisation included; compiling apart."

@@ -143,8 +143,11 @@ if "translated" in st.session_state:
             + ("source tokens" if stack == "encoder" else "tokens it has written"): (stack, layer)
             for stack, layer in layers
         }
-        place = st.segmented_control("Tint tokens by the experts of", list(places), required=True)
-        stack, layer = places[place or next(iter(places))]
+        first = next(iter(places))
+        place = st.segmented_control(
+            "Tint tokens by the experts of", list(places), default=first, required=True
+        )
+        stack, layer = places[place or first]
         experts = max(
             r.routes.experts[stack]
             for r in results.values()

@@ -86,7 +86,7 @@ def test_equal_systems_never_differ_and_unlike_ones_do() -> None:
     scores = Scores(
         tuple(one for name, texts in systems.items() for one in score(name, testset, texts)),
         (testset,),
-        {name: (tuple(map(_Text, texts)),) for name, texts in systems.items()},  # type: ignore[misc]
+        {name: (tuple(map(_Text, texts)),) for name, texts in systems.items()},  # type: ignore[arg-type]
     )
     found = significance(scores, ["bleu"])
     assert found["same", 0, "BLEU"] == 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +65,9 @@ def run(args: argparse.Namespace) -> None:
     with ProgressLine("steps") as line:
         model = train(recipe, output, lambda progress: line.show(_progress(progress)))
     lines = read_metrics(output / "metrics.jsonl")
-    scores = next((x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {})
+    scores: dict[str, float] = next(
+        (x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {}
+    )
     seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
     from workbench.cli.provenance import made_by
 
@@ -103,7 +104,7 @@ def _check_same(place: Path, recipe: dict[str, Any]) -> None:
 
 def _progress(progress: Progress) -> str:
     text = f"step {progress.step:,} of {progress.steps:,}"
-    if not math.isnan(progress.seconds_left):
+    if progress.seconds_left is not None:
         text += f", {duration(progress.seconds_left)} left"
     metrics = progress.metrics
     if "nats" in metrics:

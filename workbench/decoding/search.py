@@ -11,7 +11,6 @@ from workbench.nn.network import TranslationNetwork
 from workbench.nn.routers import sentence_mean
 from workbench.nn.transformer import Cache
 
-
 #: A numpy array on the host, or a jax one.
 Array: TypeAlias = Any
 

@@ -145,7 +145,10 @@ def compare(
     Raises:
         WorkbenchError: as `evaluate` and `benchmark` do.
     """
-    told = lambda what: progress and (lambda done, total: progress(what, done, total))  # noqa: E731
+
+    def told(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(what, done, total) if progress else None
+
     systems = name_systems(models)
     chosen = list(systems.values())
     scores = evaluate(
@@ -183,7 +186,7 @@ def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int,
     for number, testset in enumerate(scores.testsets):
         if len(scores.systems) < 2 or len(testset) < 2:
             continue
-        named = [
+        named: list[tuple[str, Sequence[str]]] = [
             (name, [text.text for text in outputs[number]])
             for name, outputs in scores.hypotheses.items()
         ]
@@ -194,7 +197,7 @@ def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int,
             test_type="bs",
             n_samples=RESAMPLES,
         )
-        _, table = test()
+        table: dict[str, Any] = test()[1]
         for metric, results in table.items():
             if metric == "System":
                 continue

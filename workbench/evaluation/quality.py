@@ -139,16 +139,15 @@ def score(
     points = {name: metric.corpus_score(texts, references) for name, metric in chosen.items()}
     signatures = {name: metric.get_signature() for name, metric in chosen.items()}
     intervals = dict.fromkeys(chosen, float("nan"))
-    if (
-        resamples and len(texts) > 1
-    ):  # a bootstrap of one sentence is that sentence a thousand times
-        # Not `corpus_score(n_bootstrap=...)`, which fails where only some resamples score zero (sacreBLEU 2.6).
+    if resamples and len(texts) > 1:  # one sentence has no spread
+        # `corpus_score(n_bootstrap=...)` fails where only some resamples score zero (sacreBLEU 2.6).
         test = PairedTest(
             [(system, texts)], chosen, references, test_type="bs", n_samples=resamples
         )
         found, table = test()
         for name, point in points.items():
-            signatures[name], intervals[name] = found[point.name], float(table[point.name][0].ci)
+            result: Any = table[point.name][0]
+            signatures[name], intervals[name] = found[point.name], float(result.ci)
     return [
         Score(
             system=system,

@@ -14,7 +14,6 @@ from workbench.tasks import Task
 from workbench.text.corpus import ParallelCorpus
 from workbench.text.tokenizer import Tokenizer
 
-
 #: On the host, or inside a compiled step.
 Array: TypeAlias = Any
 

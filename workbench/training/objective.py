@@ -12,7 +12,6 @@ from workbench.nn.network import TranslationNetwork
 from workbench.training.batches import Batch
 from workbench.training.recipe import ObjectiveRecipe
 
-
 #: Rows whose logits are held at once: few enough to stay in a CPU's cache, enough to keep a matmul busy.
 CHUNK = 512
 

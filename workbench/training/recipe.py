@@ -103,7 +103,7 @@ class Recipe:
             (list(data.buckets) == sorted(set(data.buckets)), "data.buckets: must increase"),
             (
                 bool(data.buckets)
-                and 4 <= data.buckets[0]
+                and data.buckets[0] >= 4
                 and data.buckets[-1] <= model.max_positions,
                 f"data.buckets: lengths from 4 to model.max_positions, {model.max_positions}",
             ),
