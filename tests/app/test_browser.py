@@ -1,0 +1,23 @@
+"""The app as a person meets it: served by the command, opened in a browser, asked for a translation."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+
+@pytest.mark.browser
+def test_a_caption_is_translated_and_its_tokens_tinted(page: Page, app_url: str) -> None:
+    page.goto(app_url)
+    expect(page.get_by_role("heading", name="Translate", level=1)).to_be_visible(timeout=60_000)
+    page.get_by_test_id("stBaseButton-primary").click()
+    expect(page.get_by_test_id("translation").first).to_contain_text("Mann", timeout=120_000)
+    token = page.locator(".moe-token", has_text="Mann").first
+    expect(token).to_be_visible()
+    token.hover()
+    expect(token.locator(".moe-tip")).to_be_visible()
+    expect(token.locator(".moe-tip")).to_contain_text("runner-up")
+    for name in ("Experts", "Sub-networks", "Compare", "Checkpoints"):
+        page.get_by_role("link", name=name).first.click()
+        expect(page.get_by_role("heading", name=name, level=1)).to_be_visible(timeout=60_000)
+        expect(page.get_by_test_id("stException")).to_have_count(0)

@@ -1,0 +1,73 @@
+"""Every page of the app, run by Streamlit's own tester on the bundled checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+PAGES = Path(__file__).resolve().parents[2] / "app" / "pages"
+
+
+def opened(page: str) -> AppTest:
+    """The page as it opens, without an error."""
+    test = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=120).run()
+    assert not test.exception, test.exception
+    return test
+
+
+def press(test: AppTest, label: str) -> AppTest:
+    """The page after pressing a button."""
+    (button,) = [b for b in test.button if b.label == label]
+    button.click().run()
+    assert not test.exception, test.exception
+    return test
+
+
+@pytest.mark.parametrize("page", ["translate", "experts", "subnetworks", "compare", "checkpoints"])
+def test_a_page_opens_and_computes_nothing_uninvited(page: str) -> None:
+    test = opened(page)
+    assert test.title[0].value
+    assert not test.error
+    assert "translated" not in test.session_state
+    assert "traced" not in test.session_state
+    assert "job" not in test.session_state
+
+
+def test_translations_of_odd_lines_are_sound_and_none_is_lost() -> None:
+    test = opened("translate")
+    lines = ["A man rides a horse.", "", "<b>two</b> dogs 😀", "שלום", "dog " * 2000]
+    test.text_area[0].set_value("\n".join(lines))
+    press(test, "Translate")
+    _, results = test.session_state["translated"]
+    (result,) = results.values()
+    assert len(result.translations) == len(lines)
+    assert result.translations[0].text
+    assert result.translations[1].text == ""
+    assert result.translations[4].text
+    assert not test.error
+
+
+def test_the_direction_can_be_swapped() -> None:
+    test = opened("translate")
+    before = [box.value for box in test.selectbox]
+    (swap,) = [b for b in test.button if b.label == ""]
+    swap.click().run()
+    assert [box.value for box in test.selectbox] == before[::-1]
+
+
+def test_a_sub_network_is_extracted_and_proved() -> None:
+    test = press(opened("subnetworks"), "Extract and prove")
+    proof = test.session_state["cut"][3]
+    assert proof.holds
+    assert proof.sentences == 220
+    assert "Proved" in test.success[0].value
+
+
+def test_a_bad_directory_is_refused_in_one_line(tmp_path: Path) -> None:
+    test = opened("checkpoints")
+    test.text_input[0].set_value(str(tmp_path))
+    (add,) = [b for b in test.button if b.label == "Add"]
+    add.click().run()
+    assert "config.json" in test.error[0].value
