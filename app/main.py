@@ -32,3 +32,7 @@ st.html(
     "h1{font-size:1.9rem!important;padding-bottom:.2rem!important}</style>"
 )
 page.run()
+
+from app import session  # noqa: E402 - the path above comes first
+
+session.warm_up()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from workbench.checkpoint.directory import CONFIG, WEIGHTS, check_weights, read_config
+from workbench.checkpoint import CONFIG, WEIGHTS
+from workbench.checkpoint.hub_config import from_json
 from workbench.config import ModelConfig
-from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+
+# JAX takes seconds to import: what needs it is imported where it is first used, after the first paint.
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translator
 
 #: Where the Checkpoints page and `workbench app --checkpoints` look.
 VARIABLE = "WORKBENCH_CHECKPOINTS"
@@ -85,11 +93,22 @@ def _version(path: Path) -> tuple[float, ...]:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _config(path: Path, version: tuple[float, ...]) -> ModelConfig:
-    config = read_config(path)
-    check_weights(path, config)
-    return config
+    try:
+        return from_json(json.loads((path / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise WorkbenchError(f"{path / CONFIG}: {error}") from error
 
 
 @st.cache_resource(show_spinner="Loading the checkpoint", max_entries=6)
 def _load(path: Path, version: tuple[float, ...]) -> Translator:
+    from workbench.decoding.translator import Translator
+
     return Translator.load(path)
+
+
+@st.cache_resource(show_spinner=False)
+def warm_up() -> None:
+    """Begin to import what translating needs, in a thread, once a server: the first page is drawn by now."""
+    threading.Thread(
+        target=importlib.import_module, args=("workbench.routing.trace",), daemon=True
+    ).start()

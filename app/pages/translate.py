@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import jax
 import streamlit as st
 
 from app import session
 from app.widgets import tokens
 from app.widgets.direction import choose_direction
-from workbench.decoding.translator import Translation
 from workbench.errors import WorkbenchError
-from workbench.routing.trace import Routes, trace_routes
 from workbench.tasks import Task
+
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translation
+    from workbench.routing.trace import Routes
 
 EXAMPLE = (
     "A man in a blue shirt is riding a bicycle.\n"
@@ -40,6 +42,8 @@ def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
             made = model.translate(lines, task.source, task.target)
             routes = None
             if not model.config.is_dense:
+                from workbench.routing.trace import trace_routes
+
                 routes = trace_routes(model, lines, task.source, task.target, references=made)
         return Result(lines, tuple(made), routes)
     except WorkbenchError as error:
@@ -52,6 +56,8 @@ def show(name: str, result: Result | str, stack: str, layer: int) -> None:
     if isinstance(result, str):
         st.error(result, icon=":material/error:")
         return
+    import jax  # loaded with the translator by now
+
     made = [t for t in result.translations if t.token_ids]
     if made:
         run = 1000 * sum(t.seconds for t in made) / len(made)

@@ -30,7 +30,11 @@ ROUTES = pd.DataFrame(
     columns=["sentence", "stack", "layer", "position", "token", "rank", "expert", "gate"],
 )
 SIZES = pd.DataFrame(
-    {"network": ["full", "small"] * 2, "component": ["a", "a", "b", "b"], "parameters": [9, 4, 5, 5]}
+    {
+        "network": ["full", "small"] * 2,
+        "component": ["a", "a", "b", "b"],
+        "parameters": [9, 4, 5, 5],
+    }
 )
 POINTS = pd.DataFrame({"system": ["a", "b"], "score": [30.0, 31.0], "p50_ms": [4.0, 9.0]})
 

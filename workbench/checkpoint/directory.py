@@ -19,18 +19,13 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from workbench.checkpoint import CARD, CONFIG, PROVENANCE, WEIGHTS
 from workbench.checkpoint.hub_config import from_json, layout_of, model_type, to_json
 from workbench.checkpoint.tensor_names import Layout, Tensor, padded_width, tensors
 from workbench.config import ConfigError, ModelConfig
 from workbench.errors import WorkbenchError
 from workbench.nn.network import TranslationNetwork
 
-CONFIG, WEIGHTS, CARD, PROVENANCE = (
-    "config.json",
-    "model.safetensors",
-    "README.md",
-    "provenance.json",
-)
 _READABLE = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _STORED = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
