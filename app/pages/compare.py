@@ -52,6 +52,7 @@ def measure(job: jobs.Job, models: Sequence[Translator], testset: TestSet, batch
         speeds = benchmark(
             model,
             batch_sizes=(1, batch),
+            batches=10,
             source=testset.task.source,
             target=testset.task.target,
             progress=lambda d, t: report(d, t, 0.5, "timing"),

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -116,8 +117,12 @@ def test_it_comes_back_from_disk_and_translates_the_same(small, tmp_path):
     again = Translator.load(tmp_path / "en-de")
     assert again.config == small.config
     assert again.provenance == small.provenance
+    for a, b in zip(*(jax.tree.leaves(nnx.state(m.network)) for m in (small, again)), strict=True):
+        assert (a == b).all()
     proof = prove(small, again, TEXTS[:4], EN_DE, batch_size=8)
-    assert (proof.identical, proof.largest_logit_difference) == (4, 0.0)
+    # Equal weights, but one program computes both: the compiler need not fuse the two alike.
+    assert proof.identical == 4
+    assert proof.largest_logit_difference < 1e-5
 
 
 @pytest.mark.parametrize(

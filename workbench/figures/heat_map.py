@@ -19,7 +19,6 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
     frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
     frame = frame.assign(direction=[parse_task(str(task)).label for task in frame["task"]])
     experts = int(frame["expert"].max()) + 1
-    tasks = frame["direction"].nunique()
     base = alt.Chart(frame).encode(
         x=alt.X("expert:O", title="Expert", axis=alt.Axis(labelAngle=0, orient="bottom")),
         y=alt.Y("direction:N", title=None, sort=None),
@@ -59,6 +58,6 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
                 f"Each token chooses {top_k} of {experts}: by chance {top_k / experts:.0%} per expert",
             ),
             width="container",
-            height=max(60, 34 * tasks),
+            height=alt.Step(34),
         )
     )
