@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
