@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from workbench.nn.losses import load_balance_loss, router_z_loss
 from workbench.nn.network import TranslationNetwork
+from workbench.nn.routers import Routing
 from workbench.training.batches import Batch
 from workbench.training.recipe import ObjectiveRecipe
 
@@ -44,7 +45,7 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
 
     def chunk(d_embedding, part):  # type: ignore[no-untyped-def]
         h, label, weight = part
-        logits = (h @ embedding.T).astype(jnp.float32)
+        logits = jnp.matmul(h, embedding.T, preferred_element_type=jnp.float32)
         highest = logits.max(axis=-1, keepdims=True)
         exponentials = jnp.exp(logits - highest)
         normaliser = exponentials.sum(axis=-1, keepdims=True)
@@ -55,11 +56,13 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
         target = jnp.where(is_label, 1 - smoothing, 0.0) + smoothing / vocabulary
         gradient = ((exponentials / normaliser - target) * weight[:, None]).astype(h.dtype)
         sums = (smoothed * weight).sum(), ((total - right) * weight).sum()
-        return d_embedding + gradient.T @ h, (*sums, gradient @ embedding)
+        d_embedding += jnp.matmul(gradient.T, h, preferred_element_type=jnp.float32)
+        return d_embedding, (*sums, gradient @ embedding)
 
-    d_embedding, (smoothed, plain, d_states) = jax.lax.scan(chunk, jnp.zeros_like(embedding), split)
+    nothing = jnp.zeros(embedding.shape, jnp.float32)
+    d_embedding, (smoothed, plain, d_states) = jax.lax.scan(chunk, nothing, split)
     d_states = d_states.reshape(-1, width)[:count]
-    return smoothed.sum(), plain.sum(), d_states, d_embedding
+    return smoothed.sum(), plain.sum(), d_states, d_embedding.astype(embedding.dtype)
 
 
 def _cross_entropy_forward(states, embedding, labels, weights, smoothing):  # type: ignore[no-untyped-def]
@@ -69,25 +72,37 @@ def _cross_entropy_forward(states, embedding, labels, weights, smoothing):  # ty
 
 def _cross_entropy_backward(smoothing, gradients, cotangents):  # type: ignore[no-untyped-def]
     d_states, d_embedding = gradients
-    return d_states * cotangents[0], d_embedding * cotangents[0], None, None
+    found = (d_states * cotangents[0], d_embedding * cotangents[0])
+    return found[0].astype(d_states.dtype), found[1].astype(d_embedding.dtype), None, None
 
 
 smoothed_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def training_loss(
-    network: TranslationNetwork, batch: Batch, recipe: ObjectiveRecipe, key: jax.Array | None
+    network: TranslationNetwork,
+    batch: Batch,
+    recipe: ObjectiveRecipe,
+    key: jax.Array | None,
+    whole: Batch | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss to minimise, and its parts: nats a token, tokens, balance and z-losses, load per expert.
+    """The loss to minimise, and what it is made of.
 
+    Parts: nats a token, tokens; for each layer with experts, by stack and number: balance and z-loss, entropy
+    (of the router's probabilities, in nats, mean over tokens) and load (choices of each expert a token).
     The first label, the target language's token, is given to the decoder and not learned.
+
+    Where `batch` is one part of a `whole` batch, everything is weighed by its share of the tokens, so that
+    loss, gradients and parts add up to those of the whole. The load-balance loss alone is not linear in the
+    batch: what adds up is its mean over the parts.
     """
     config = network.config
+    whole = batch if whole is None else whole
     rate = 0.0 if key is None else recipe.dropout
     states, routing = network(
         batch.source, batch.inputs, batch.encoder_task_ids, batch.decoder_task_ids, rate, key
     )
-    counted = (batch.labels != config.pad_id).at[:, 0].set(False)
+    counted = _counted(batch, config.pad_id)
     smoothed, plain = smoothed_cross_entropy(
         states.reshape(-1, states.shape[-1]),
         network.embedding[...],
@@ -95,18 +110,37 @@ def training_loss(
         counted.reshape(-1),
         recipe.label_smoothing,
     )
-    tokens = jnp.maximum(counted.sum(), 1)
-    loss = smoothed / tokens
-    parts = {"nats": plain / tokens, "tokens": tokens}
-    masks = {"encoder": batch.source != config.pad_id, "decoder": batch.inputs != config.pad_id}
+    total = jnp.maximum(_counted(whole, config.pad_id).sum(), 1)
+    loss = smoothed / total
+    parts = {"nats": plain / total, "tokens": counted.sum()}
+    sides = {"encoder": (batch.source, whole.source), "decoder": (batch.inputs, whole.inputs)}
     for stack, layers in routing.items():
+        mask, all_tokens = (side != config.pad_id for side in sides[stack])
+        share = mask.sum() / jnp.maximum(all_tokens.sum(), 1)
         for index, layer in enumerate(layers):
-            mask = masks[stack]
-            spread = layer.spread(mask.shape[1])
-            balance, z = load_balance_loss(spread, mask), router_z_loss(spread, mask)
-            loss = loss + recipe.load_balance * balance + recipe.router_z * z
-            chosen = jax.nn.one_hot(spread.experts, spread.logits.shape[-1]).sum(axis=2)
-            load = (chosen * mask[..., None]).sum(axis=(0, 1)) / mask.sum()
-            name = f"{stack}.{index}"
-            parts |= {f"balance.{name}": balance, f"z.{name}": z, f"load.{name}": load}
+            measured = {
+                name: share * value
+                for name, value in _routing_parts(layer.spread(mask.shape[1]), mask).items()
+            }
+            loss += recipe.load_balance * measured["balance"] + recipe.router_z * measured["z"]
+            parts |= {f"{name}.{stack}.{index}": value for name, value in measured.items()}
     return loss, parts
+
+
+def _counted(batch: Batch, pad_id: int) -> jax.Array:
+    """Which labels [B, T] are learned: all but padding and the first."""
+    return (batch.labels != pad_id).at[:, 0].set(False)
+
+
+def _routing_parts(routing: Routing, mask: jax.Array) -> dict[str, jax.Array]:
+    """Losses and figures of one layer's routing, spread over the tokens, where `mask` [B, T] is true."""
+    tokens = jnp.maximum(mask.sum(), 1)
+    chosen = jax.nn.one_hot(routing.experts, routing.logits.shape[-1]).sum(axis=2)
+    surprise = -jax.nn.log_softmax(routing.logits, axis=-1)
+    entropy = (routing.probabilities * surprise).sum(axis=-1)
+    return {
+        "balance": load_balance_loss(routing, mask),
+        "z": router_z_loss(routing, mask),
+        "entropy": (entropy * mask).sum() / tokens,
+        "load": (chosen * mask[..., None]).sum(axis=(0, 1)) / tokens,
+    }

@@ -64,6 +64,9 @@ class ObjectiveRecipe:
     schedule: Literal["constant", "linear", "inverse_sqrt"] = "linear"  # after the warm-up
     warmup_steps: int = 500
     clip: float = 1.0  # largest global norm of the gradient
+    weight_decay: float = 0.0  # adam's, decoupled (AdamW)
+    compute: Literal["float32", "bfloat16"] = "float32"  # routers and the weights kept are always float32
+    accumulate: int = 1  # parts that a batch is worked through in, for less memory
     label_smoothing: float = 0.1
     dropout: float = 0.1
     load_balance: float = 0.01  # weight of the load-balance loss
@@ -82,6 +85,9 @@ class RunRecipe:
     valid_every: int = 500  # steps between validations
     save_every: int = 500  # steps between resumable states
     valid_sentences: int = 200  # sentences a direction for validation loss and BLEU
+    average: float = 0.0  # decay of the running average of the weights, e.g. 0.999; 0: none is kept
+    patience: int = 0  # validations without a better average BLEU after which the run ends; 0: never
+    final: Literal["last", "best"] = "last"  # weights of the finished checkpoint: at the end, or at the best BLEU
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,15 @@ class Recipe:
             (1 <= model.top_k <= model.experts, "model.top_k: must be from 1 to model.experts"),
             (0 <= objective.dropout < 1, "objective.dropout: must be from 0 to below 1"),
             (0 <= objective.label_smoothing < 1, "objective.label_smoothing: from 0 to below 1"),
+            (objective.weight_decay >= 0, "objective.weight_decay: must not be below 0"),
+            (
+                objective.weight_decay == 0 or objective.optimizer == "adam",
+                "objective.weight_decay: goes with adam only",
+            ),
+            (objective.accumulate >= 1, "objective.accumulate: must be at least 1"),
             (self.run.steps >= 1, "run.steps: must be at least 1"),
+            (0 <= self.run.average < 1, "run.average: must be from 0 to below 1"),
+            (self.run.patience >= 0, "run.patience: must not be below 0"),
             (0 <= self.run.fresh_units < 1, "run.fresh_units: must be from 0 to below 1"),
             (
                 min(self.run.log_every, self.run.valid_every, self.run.save_every) >= 1,
