@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 from flax import nnx
 
 from tests.models import EN_DE, captions, config, network, translator
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.training.loop import train
 from workbench.training.metrics import read_metrics
@@ -65,60 +69,83 @@ def leaves(network):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(network))]
 
 
-# Reports step 12 once the state of step 8, written in the background, is whole; then it is killed.
 SCRIPT = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from workbench.training.loop import train
 from workbench.training.recipe import recipe_from
 
-output = Path(sys.argv[2])
-
-def report(progress):
-    while progress.step == 12 and not (output / "state" / "8").exists():
-        time.sleep(0.05)
-    print(progress.step, flush=True)
-    if progress.step == 12:
-        time.sleep(600)
-
-train(recipe_from(json.loads(sys.argv[1])), output, report)
+train(recipe_from(json.loads(sys.argv[1])), Path(sys.argv[2]), lambda p: print(p.step, flush=True))
 """
 
 
-@pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_bits_and_the_loss_falls(data, tmp_path):
-    recipe = table(data, steps=24)
-    whole = train(recipe_from(recipe), tmp_path / "whole")
-
-    killed = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, json.dumps(recipe), str(tmp_path / "killed")],
+def kill_at(recipe, output, moment):
+    """Start training in a process and kill it when `moment(output)` comes true, at the latest at its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, json.dumps(recipe), str(output)],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.DEVNULL,
     )
     try:
-        assert killed.stdout is not None
-        for line in killed.stdout:
-            if int(line) >= 12:
-                break
+        while not moment(output):
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.001)
     finally:
-        os.kill(killed.pid, signal.SIGKILL)
-        killed.wait(timeout=60)
-        if killed.stdout is not None:
-            killed.stdout.close()
-    assert killed.returncode == -signal.SIGKILL
-    assert [line["step"] for line in read_metrics(tmp_path / "killed/metrics.jsonl")][-1] < 24
+        process.kill()
+        process.wait(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def finished(output):
+    return sorted(int(p.name) for p in (output / "state").glob("*") if p.name.isdecimal())
+
+
+def while_a_second_state_is_written(output):
+    """A state is whole and the next one is half on disk."""
+    return finished(output) and any(
+        "tmp" in p.name and not p.name.startswith(f"{finished(output)[0]}.")
+        for p in (output / "state").glob("*")
+    )
+
+
+def after(seconds):
+    """That long after the first line that a process writes."""
+    began = []
+
+    def moment(output):
+        file = output / "metrics.jsonl"
+        if not began:
+            began.append((file.stat().st_mtime_ns, None))
+        if began[0][1] is None and file.stat().st_mtime_ns > began[0][0]:
+            began[0] = (0, time.monotonic())
+        return began[0][1] is not None and time.monotonic() - began[0][1] > seconds
+
+    return moment
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_in_the_same_bits_and_the_loss_falls(data, tmp_path):
+    recipe = table(data, steps=40, save_every=4, average=0.9)
+    whole = train(recipe_from(recipe), tmp_path / "whole")
+
+    output = tmp_path / "killed"
+    kill_at(recipe, output, while_a_second_state_is_written)
+    assert finished(output)
+    kill_at(recipe, output, after(random.uniform(0, 0.5)))
+    kept = finished(output)[-1]
 
     began = []
-    resumed = train(recipe_from(recipe), tmp_path / "killed", report=lambda p: began.append(p.step))
-    assert began[0] > 8  # it did not start over
+    resumed = train(recipe_from(recipe), output, report=lambda p: began.append(p.step))
+    assert began[0] == kept + 4  # it did not start over
+    assert finished(output) == [36, 40]
+    assert not [p for p in (output / "state").glob("*") if "tmp" in p.name]
     for a, b in zip(leaves(whole.network), leaves(resumed.network), strict=True):
         np.testing.assert_array_equal(a, b)
 
     lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed")]
     steps = [[line["step"] for line in part if "nats" in line] for part in lines]
-    assert steps[0] == steps[1] == [4, 8, 12, 16, 20, 24]
+    assert steps[0] == steps[1] == list(range(4, 41, 4))
     nats = [[line["nats"] for line in part if "nats" in line] for part in lines]
     assert nats[0] == nats[1]
     assert nats[0][-1] < nats[0][0] - 0.5
@@ -129,7 +156,9 @@ def test_a_killed_run_resumes_to_the_same_bits_and_the_loss_falls(data, tmp_path
     loads = lines[0][-2].get("load.decoder.0") or lines[0][-1]["load.decoder.0"]
     assert sum(loads) == pytest.approx(2, abs=1e-4)
 
-    other = table(data, steps=24)
+    assert 0 < lines[0][-2]["entropy.decoder.0"] <= np.log(3) + 1e-6
+
+    other = table(data, steps=40)
     other["model"]["experts"] = 4
     with pytest.raises(WorkbenchError, match=r"does not fit this recipe.*another output directory"):
         train(recipe_from(other), tmp_path / "killed")
@@ -139,8 +168,44 @@ def test_a_killed_run_resumes_to_the_same_bits_and_the_loss_falls(data, tmp_path
 def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(data, tmp_path):
     recipe = recipe_from(table(data, steps=8))
     wild = dataclasses.replace(recipe.objective, learning_rate=float("inf"))
-    with pytest.raises(WorkbenchError, match=r"NaN before step 4.*Lower objective\.learning_rate"):
+    with pytest.raises(WorkbenchError, match=r"Step 2 gave the loss nan.*learning_rate") as error:
         train(dataclasses.replace(recipe, objective=wild), tmp_path)
+    assert "\n" not in str(error.value)
+    kept = np.load(tmp_path / "bad-batch-step-2.npz")
+    assert kept["step"] == 2
+    assert kept["source"].shape == kept["inputs"].shape == kept["labels"].shape == (8, 64)
+
+
+@pytest.mark.slow
+def test_a_run_ends_when_validation_gets_no_better_and_gives_the_best_weights(
+    data, tmp_path, monkeypatch
+):
+    bleu = iter([1.0, 3.0, 2.0, 3.0, 99.0])
+    monkeypatch.setattr(
+        "workbench.training.loop.Validator.__call__",
+        lambda *_: {"valid_bleu": {"average": next(bleu)}},
+    )
+    recipe = recipe_from(
+        table(data, steps=40, valid_every=2, patience=2, final="best", save_every=100)
+    )
+    seen = []
+    model = train(recipe, tmp_path, lambda p: seen.append(p.step))
+    assert seen[-1] == 8  # two validations after the best, at 4
+    assert [p.name for p in (tmp_path / "best").iterdir()] == ["step-4"]
+    best = leaves(Translator.load(tmp_path / "best/step-4").network)
+    for a, b in zip(leaves(model.network), best, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Called again, it knows that it has ended.
+    train(recipe, tmp_path, lambda p: seen.append(p.step))
+    assert seen[-1] == 8
+
+
+def test_a_disk_that_is_too_small_is_refused_before_any_step(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "workbench.training.loop.shutil.disk_usage", lambda _: SimpleNamespace(free=1000)
+    )
+    with pytest.raises(WorkbenchError, match=r"needs about .* MB in .* where 0 MB are free"):
+        train(recipe_from(table(data)), tmp_path)
 
 
 def test_a_metrics_file_cut_short_by_a_kill_is_read_to_the_cut(tmp_path):

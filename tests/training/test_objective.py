@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from workbench.training.loop import make_schedule
 from workbench.training.objective import CHUNK, smoothed_cross_entropy
 from workbench.training.recipe import ObjectiveRecipe
+from workbench.training.update import make_schedule
 
 
 def formula(states, embedding, labels, weights, smoothing):

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
+from workbench.config import ModelConfig
 from workbench.decoding.programs import enable_compilation_cache
 from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
 from workbench.nn.network import TranslationNetwork
 from workbench.text.corpus import ParallelCorpus, read_parallel
 from workbench.text.tokenizer import Tokenizer
-from workbench.training.batches import Batch, BatchStream, Position, tokenise
+from workbench.training.batches import BatchStream, Direction, Position, tokenise
+from workbench.training.best import BestStore, Standing, no_standing, stand
 from workbench.training.memory import keep_freed_memory
 from workbench.training.metrics import MetricsLog, Progress
-from workbench.training.objective import training_loss
-from workbench.training.recipe import ObjectiveRecipe, Recipe, recipe_table
-from workbench.training.state import StateStore
+from workbench.training.recipe import Recipe, recipe_table
+from workbench.training.state import KEPT, StateStore
 from workbench.training.upcycling import start_from
+from workbench.training.update import Trained, begin, make_optimizer, make_update, pad_rows
 from workbench.training.validation import Validator
+from workbench.training.watch import LossWatch
 
 
 class State(NamedTuple):
-    """Everything a run needs to go on: parameters, optimizer state, and [step, epoch, batch]."""
+    """Everything a run needs to go on: the trained arrays, [step, epoch, batch] and how validations stand."""
 
-    parameters: Any
-    optimizer: Any
+    trained: Trained
     progress: np.ndarray
+    standing: Standing
 
 
 def train(
@@ -41,13 +43,13 @@ def train(
 ) -> Translator:
     """Train as `recipe` says and give the finished translator; `output` holds the run.
 
-    `output/metrics.jsonl` gets a line at each report, `output/state` the resumable states. Called again
-    with the same recipe and directory, the run goes on from its newest state, on the batches that would have
-    come next.
+    `output/metrics.jsonl` gets a line at each report, `output/state` the resumable states, `output/best` the
+    checkpoint with the best validation BLEU. Called again with the same recipe and directory, the run goes on
+    from its newest state, on the batches that would have come next, to the same bits.
 
     Raises:
-        WorkbenchError: the recipe, its data or its starting checkpoint cannot be used, or the loss
-            is no longer a number.
+        WorkbenchError: the recipe, its data or its starting checkpoint cannot be used; the disk is too small
+            or refuses; the loss or its gradient is no longer a number.
     """
     keep_freed_memory()
     enable_compilation_cache()
@@ -64,42 +66,91 @@ def train(
         start_from(network, start.network, recipe.run.fresh_units)
     graph, parameters = nnx.split(network)
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
-    state = State(parameters, optimizer.init(parameters), np.zeros(3, np.int64))
+    state = State(begin(parameters, optimizer, recipe), np.zeros(3, np.int64), no_standing())
     store = StateStore(output / "state")
-    if store.latest is not None:
-        state = store.restore(state)
+    if store.latest is None:
+        _check_room(output, state)
+    state = store.restore(state) or state
+    best = BestStore(output / "best")
+    state = state._replace(standing=best.checked(state.standing))
 
-    stream = BatchStream(
-        directions,
-        recipe.data.buckets,
-        recipe.data.batch_tokens,
-        recipe.data.temperature,
-        config.pad_id,
-        config.eos_id,
-        recipe.run.seed,
-    )
-    update = make_update(graph, optimizer, recipe.objective, recipe.run.seed)
+    update = make_update(graph, optimizer, recipe)
     validator = Validator(valid, tokenizer, config, recipe)
     step, *position = (int(n) for n in state.progress)
     metrics = MetricsLog(output / "metrics.jsonl", step, recipe.run.steps, report)
     if step == 0:
         metrics.write(0, {"recipe": recipe_table(recipe), "dropped_pairs": dropped})
 
-    batches = stream.batches(Position(*position))
-    for step in range(step + 1, recipe.run.steps + 1):  # noqa: B020
+    def translator() -> Translator:
+        weights = state.trained.best_known
+        return Translator(recipe.name, config, tokenizer, nnx.merge(graph, weights))
+
+    watch = LossWatch(output)
+    batches = _stream(directions, config, recipe).batches(Position(*position))
+    while step < recipe.run.steps and not _is_stale(state, recipe):
+        step += 1
         place, batch = next(batches)
-        parameters, moments, parts = update(state.parameters, state.optimizer, batch, step)
-        state = State(parameters, moments, np.array([step, *place], np.int64))
+        batch = pad_rows(batch, recipe.objective.accumulate, config.pad_id)
+        trained, parts = update(state.trained, batch, step)
+        state = State(trained, np.array([step, *place], np.int64), state.standing)
         metrics.add(parts)
+        watch.add(step, parts, batch)
         last = step == recipe.run.steps
         if step % recipe.run.log_every == 0 or last:
+            watch.check()
             metrics.log(step)
-        if step % recipe.run.save_every == 0 or last:
-            store.save(step, state)
         if step % recipe.run.valid_every == 0 or last:
-            metrics.write(step, validator(nnx.merge(graph, state.parameters)))
+            watch.check()
+            model = translator()
+            scores = validator(model.network)
+            metrics.write(step, scores)
+            state = state._replace(
+                standing=stand(state.standing, step, scores["valid_bleu"]["average"])
+            )
+            if state.standing[1] == step:
+                best.save(step, model)
+        if step % recipe.run.save_every == 0 or last or _is_stale(state, recipe):
+            watch.check()
+            store.save(step, state)
     store.close()
-    return Translator(recipe.name, config, tokenizer, nnx.merge(graph, state.parameters))
+    if recipe.run.final == "best":
+        return Translator.load(best.path(int(state.standing[1])))
+    return translator()
+
+
+def _is_stale(state: State, recipe: Recipe) -> bool:
+    """Whether validation has not become better for as long as the recipe has patience."""
+    return 0 < recipe.run.patience <= state.standing[2]
+
+
+def _stream(directions: list[Direction], config: ModelConfig, recipe: Recipe) -> BatchStream:
+    data = recipe.data
+    return BatchStream(
+        directions,
+        data.buckets,
+        data.batch_tokens,
+        data.temperature,
+        config.pad_id,
+        config.eos_id,
+        recipe.run.seed,
+    )
+
+
+def _check_room(output: Path, state: State) -> None:
+    """Refuse to begin where the states and the best checkpoint would not fit on the disk.
+
+    Raises:
+        WorkbenchError: with what is needed and what is free.
+    """
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for part in state.trained]
+    # The states that are kept and the one being written; of the weights alone two best ones and the last.
+    needed = (KEPT + 1) * sum(sizes) + 3 * sizes[0]
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise WorkbenchError(
+            f"The run needs about {needed / 1e6:,.0f} MB in {output}, where {free / 1e6:,.0f} MB are free:"
+            " make room or choose another directory."
+        )
 
 
 def _tokenizer(recipe: Recipe, corpus: ParallelCorpus, output: Path) -> Tokenizer:
@@ -111,49 +162,3 @@ def _tokenizer(recipe: Recipe, corpus: ParallelCorpus, output: Path) -> Tokenize
         trained.save(output / "tokenizer.partial")
         (output / "tokenizer.partial").rename(kept)
     return Tokenizer.load(kept)
-
-
-def make_update(
-    graph: Any, optimizer: optax.GradientTransformation, recipe: ObjectiveRecipe, seed: int
-) -> Callable[[Any, Any, Batch, int], tuple[Any, Any, dict[str, jax.Array]]]:
-    """One compiled training step: (parameters, optimizer state, batch, step) -> both anew, and metrics."""
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def update(parameters, moments, batch, step):  # type: ignore[no-untyped-def]
-        # The key depends on the step alone, so that a resumed run drops the same units.
-        key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), step)
-
-        def loss(parameters):  # type: ignore[no-untyped-def]
-            return training_loss(nnx.merge(graph, parameters), batch, recipe, key)
-
-        (_, parts), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
-        parts["gradient_norm"] = optax.global_norm(gradients)
-        updates, moments = optimizer.update(gradients, moments, parameters)
-        return optax.apply_updates(parameters, updates), moments, parts
-
-    return update
-
-
-def make_optimizer(recipe: ObjectiveRecipe, steps: int) -> optax.GradientTransformation:
-    """Clipping, then Adam (Vaswani et al. 2017) or Adafactor, under the recipe's schedule."""
-    schedule = make_schedule(recipe, steps)
-    if recipe.optimizer == "adafactor":
-        return optax.adafactor(schedule, clipping_threshold=recipe.clip)
-    return optax.chain(
-        optax.clip_by_global_norm(recipe.clip), optax.adam(schedule, b1=0.9, b2=0.98, eps=1e-9)
-    )
-
-
-def make_schedule(recipe: ObjectiveRecipe, steps: int) -> Callable[[Any], Any]:
-    """Learning rate by step: linear warm-up to the peak, then constant, linear to zero, or 1/sqrt(step)."""
-    peak, warmup = recipe.learning_rate, recipe.warmup_steps
-
-    def schedule(step: Any) -> Any:
-        rise = jnp.minimum(1.0, (step + 1) / max(1, warmup))
-        if recipe.schedule == "inverse_sqrt":
-            return peak * rise * jnp.sqrt(max(1, warmup) / jnp.maximum(step + 1, max(1, warmup)))
-        if recipe.schedule == "linear":
-            return peak * rise * jnp.clip((steps - step) / max(1, steps - warmup), 0.0, 1.0)
-        return peak * rise
-
-    return schedule

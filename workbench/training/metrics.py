@@ -12,8 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from workbench.errors import WorkbenchError
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -28,32 +26,30 @@ class Progress:
 class MetricsLog:
     """Collects the metrics of steps and appends their means to `path`, one JSON object a line.
 
-    When a run resumes at `step`, lines of later steps, which will be made again, are taken out.
+    path: None for a process that only counts. When a run resumes at `step`, lines of later steps, which will
+    be made again, are taken out.
     """
 
     def __init__(
-        self, path: Path, step: int, steps: int, report: Callable[[Progress], None]
+        self, path: Path | None, step: int, steps: int, report: Callable[[Progress], None]
     ) -> None:
         self._path, self._steps, self._report = path, steps, report
         self._waiting: list[dict[str, jax.Array]] = []
         self._began, self._first = time.monotonic(), step
         self._logged = self._began
-        if path.exists():
+        if path is not None and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
-            path.write_text(
-                "".join(x + "\n" for x in lines if _step_of(x) <= step), encoding="utf-8"
-            )
+            kept = "".join(x + "\n" for x in lines if _step_of(x) <= step)
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text(kept, encoding="utf-8")
+            partial.replace(path)
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
         """Take the metrics of one step, without waiting for the device."""
         self._waiting.append(metrics)
 
     def log(self, step: int) -> None:
-        """Write the means since the last call, with target tokens per second.
-
-        Raises:
-            WorkbenchError: the loss or the gradient is no longer a finite number.
-        """
+        """Write the means since the last call, with target tokens per second."""
         values = jax.device_get(self._waiting)
         self._waiting = []
         now = time.monotonic()
@@ -61,19 +57,15 @@ class MetricsLog:
         tokens = float(sum(v["tokens"] for v in values))
         means |= {"tokens": tokens, "tokens_per_second": tokens / (now - self._logged)}
         self._logged = now
-        if not (np.isfinite(means["nats"]) and np.isfinite(means["gradient_norm"])):
-            raise WorkbenchError(
-                f"The loss or its gradient became infinite or NaN before step {step}; the last saved state is"
-                " intact. Lower objective.learning_rate or lengthen objective.warmup_steps."
-            )
         self.write(step, {name: _plain(value) for name, value in means.items()})
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Append one line and report it."""
         elapsed = time.monotonic() - self._began
         line = {"step": step, "time": round(time.time(), 1), **metrics}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
         done = max(1, step - self._first)
         left = elapsed / done * (self._steps - step) if step > self._first else None
         self._report(Progress(step, self._steps, left, metrics))

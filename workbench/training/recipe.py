@@ -65,7 +65,9 @@ class ObjectiveRecipe:
     warmup_steps: int = 500
     clip: float = 1.0  # largest global norm of the gradient
     weight_decay: float = 0.0  # adam's, decoupled (AdamW)
-    compute: Literal["float32", "bfloat16"] = "float32"  # routers and the weights kept are always float32
+    compute: Literal["float32", "bfloat16"] = (
+        "float32"  # routers and the weights kept are always float32
+    )
     accumulate: int = 1  # parts that a batch is worked through in, for less memory
     label_smoothing: float = 0.1
     dropout: float = 0.1
@@ -86,8 +88,12 @@ class RunRecipe:
     save_every: int = 500  # steps between resumable states
     valid_sentences: int = 200  # sentences a direction for validation loss and BLEU
     average: float = 0.0  # decay of the running average of the weights, e.g. 0.999; 0: none is kept
-    patience: int = 0  # validations without a better average BLEU after which the run ends; 0: never
-    final: Literal["last", "best"] = "last"  # weights of the finished checkpoint: at the end, or at the best BLEU
+    patience: int = (
+        0  # validations without a better average BLEU after which the run ends; 0: never
+    )
+    final: Literal["last", "best"] = (
+        "last"  # weights of the finished checkpoint: at the end, or at the best BLEU
+    )
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def make_update(
         # The key depends on the step alone, so that a resumed run drops the same units.
         key = jax.random.fold_in(jax.random.key(recipe.run.seed, impl="rbg"), step)
         _, parts, gradients = gradients_of(trained.parameters, batch, key)
-        parts["gradient_norm"] = optax.global_norm(gradients)
+        parts["gradient_norm"] = optax.tree.norm(gradients)
         updates, moments = optimizer.update(gradients, trained.optimizer, trained.parameters)
         parameters = optax.apply_updates(trained.parameters, updates)
         average = trained.average
