@@ -73,6 +73,11 @@ def test_without_a_pivot_all_directions_are_meant():
         ("run.average", 1.0, r"run\.average: must be from 0 to below 1"),
         ("run.patience", -1, "must not be below 0"),
         ("run.final", "first", "must be one of last, best"),
+        ("run.mesh", "data=2,model=2", r"run\.mesh 'data=2,model=2': give devices along"),
+        ("run.mesh", "data=0", "give devices along"),
+        ("run.mesh", "data", "give devices along"),
+        ("run.mesh", "data=2,data=2", "named twice"),
+        ("run.mesh", "expert=2", "a dense network has no experts"),
         ("run.save_every", 0, "must be at least 1"),
         ("model", 3, r"model must be a table \[model\]"),
     ],
@@ -80,6 +85,15 @@ def test_without_a_pivot_all_directions_are_meant():
 def test_what_cannot_work_is_named(key, value, says):
     with pytest.raises(WorkbenchError, match=says):
         recipe_from(with_value(key, value))
+
+
+def test_experts_must_divide_over_the_mesh():
+    table = with_value("run.mesh", "data=2,expert=3")
+    table["model"] = {"encoder_routing": "token", "experts": 8}
+    with pytest.raises(RecipeError, match="8 experts do not divide over 3 devices"):
+        recipe_from(table)
+    table["model"]["experts"] = 9
+    assert recipe_from(table).run.mesh == "data=2,expert=3"
 
 
 def test_a_whole_number_may_stand_for_a_decimal():

@@ -38,6 +38,19 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="where the text lies, instead of the recipe's data.directory"
     )
+    parser.add_argument(
+        "--mesh",
+        metavar="data=4,expert=2",
+        help="devices: batches are spread over both axes, experts over the second; instead of run.mesh",
+    )
+    parser.add_argument(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="HOST:PORT,COUNT,INDEX",
+        help="this is one of several processes: where the first listens, how many, which one; nothing where"
+        " JAX finds them by itself (TPU pods, Slurm, Open MPI, Kubernetes)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
         recipe = dataclasses.replace(
             recipe, data=dataclasses.replace(recipe.data, directory=args.data)
         )
+    if args.mesh is not None:
+        recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=args.mesh))
     output = Path(args.output)
     place = output / _CHECKPOINT
     if place.exists():
@@ -59,11 +74,17 @@ def run(args: argparse.Namespace) -> None:
     choose_device(args)
     from workbench.decoding.programs import enable_compilation_cache
     from workbench.training.loop import train
+    from workbench.training.mesh import is_first, join, wait_for_all
     from workbench.training.metrics import read_metrics
 
+    if args.distributed:
+        join(args.distributed)
     enable_compilation_cache()
     with ProgressLine("steps") as line:
         model = train(recipe, output, lambda progress: line.show(_progress(progress)))
+    if not is_first():
+        wait_for_all("checkpoint")
+        return
     lines = read_metrics(output / "metrics.jsonl")
     scores: dict[str, float] = next(
         (x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {}
@@ -80,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
     }
     model.card = _card(recipe, Path(args.recipe), args.command_line, seconds, scores)
     model.save(place)
+    wait_for_all("checkpoint")
     _print(args, place, scores)
 
 
@@ -96,7 +118,11 @@ def _check_same(place: Path, recipe: dict[str, Any]) -> None:
         kept = json.loads((place / "provenance.json").read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         kept = None
-    if kept != json.loads(json.dumps(recipe)):
+    wanted = json.loads(json.dumps(recipe))
+    for table in (kept, wanted):
+        if table:  # on which devices it was made does not matter
+            table["run"].pop("mesh", None)
+    if kept != wanted:
         raise WorkbenchError(
             f"{place} was made by another recipe: choose another directory with -o."
         )

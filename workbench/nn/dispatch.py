@@ -81,12 +81,12 @@ def grouped(
     expert_of_tile = jnp.searchsorted(padded_ends, jnp.arange(tiles) * tile, side="right")
     expert_of_tile = jnp.minimum(expert_of_tile, total - 1)
 
-    rows = _to_rows(x, row_of.reshape(count, top_k), assignment_of).reshape(tiles, tile, -1)
+    rows = to_rows(x, row_of.reshape(count, top_k), assignment_of).reshape(tiles, tile, -1)
     hidden = jnp.einsum("gmd,gdf->gmf", rows, weights.w_in[expert_of_tile])
     hidden = jax.nn.relu(hidden + weights.b_in[expert_of_tile][:, None])
     outputs = jnp.einsum("gmf,gfd->gmd", hidden, weights.w_out[expert_of_tile])
     outputs = outputs + weights.b_out[expert_of_tile][:, None]
-    chosen = _from_rows(
+    chosen = from_rows(
         outputs.reshape(tiles * tile, -1), row_of.reshape(count, top_k), assignment_of
     )
     return jnp.einsum("nkd,nk->nd", chosen, gates.astype(x.dtype))
@@ -115,25 +115,25 @@ DISPATCHERS: dict[str, Dispatcher] = {
 
 
 @jax.custom_vjp
-def _to_rows(x: jax.Array, row_of: jax.Array, assignment_of: jax.Array) -> jax.Array:
+def to_rows(x: jax.Array, row_of: jax.Array, assignment_of: jax.Array) -> jax.Array:
     """Rows [R, D] of x [N, D] in tile order, zeros in the padding."""
     source = assignment_of // row_of.shape[1]
     return jnp.take(x, source, axis=0, mode="fill", fill_value=0)
 
 
 def _to_rows_forward(x, row_of, assignment_of):  # type: ignore[no-untyped-def]
-    return _to_rows(x, row_of, assignment_of), row_of
+    return to_rows(x, row_of, assignment_of), row_of
 
 
 def _to_rows_backward(row_of, gradient):  # type: ignore[no-untyped-def]
     return gradient[row_of].sum(axis=1), None, None
 
 
-_to_rows.defvjp(_to_rows_forward, _to_rows_backward)
+to_rows.defvjp(_to_rows_forward, _to_rows_backward)
 
 
 @jax.custom_vjp
-def _from_rows(rows: jax.Array, row_of: jax.Array, assignment_of: jax.Array) -> jax.Array:
+def from_rows(rows: jax.Array, row_of: jax.Array, assignment_of: jax.Array) -> jax.Array:
     """Outputs [N, K, D] of the assignments, from `rows` [R, D] in tile order."""
     return rows[row_of]
 
@@ -147,4 +147,4 @@ def _from_rows_backward(assignment_of, gradient):  # type: ignore[no-untyped-def
     return jnp.take(flat, assignment_of, axis=0, mode="fill", fill_value=0), None, None
 
 
-_from_rows.defvjp(_from_rows_forward, _from_rows_backward)
+from_rows.defvjp(_from_rows_forward, _from_rows_backward)

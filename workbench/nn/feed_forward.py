@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from workbench.config import RouterConfig
-from workbench.nn.dispatch import DISPATCHERS, ExpertWeights, choose_dispatcher
+from workbench.nn.dispatch import DISPATCHERS, Dispatcher, ExpertWeights, choose_dispatcher
 from workbench.nn.linear import Linear
 from workbench.nn.routers import Router, Routing
 
@@ -27,7 +27,7 @@ class FeedForward(nnx.Module):
 class ExpertFeedForward(nnx.Module):
     """E feed-forward blocks stacked along the first axis, with the router that chooses among them.
 
-    dispatcher: a name in `DISPATCHERS`, or "auto" for the faster one at each shape.
+    dispatcher: a dispatcher, a name in `DISPATCHERS`, or "auto" for the faster one at each shape.
     output_scale: factor on the mixed output (NLLB-MoE's 1 - moe_token_dropout), at inference and training.
     """
 
@@ -56,7 +56,7 @@ class ExpertFeedForward(nnx.Module):
         )
         self.b_out = nnx.Param(jnp.zeros((experts, d_model)))
         self.output_scale = output_scale
-        self.dispatcher = "auto"
+        self.dispatcher: str | Dispatcher = "auto"
 
     @property
     def weights(self) -> ExpertWeights:
@@ -72,11 +72,12 @@ class ExpertFeedForward(nnx.Module):
         spread = routing.spread(length)
         top_k = self.router.top_k
         weights = self.weights
-        dispatch = (
-            choose_dispatcher(batch * length, top_k, weights.w_in.shape[0])
-            if self.dispatcher == "auto"
-            else DISPATCHERS[self.dispatcher]
-        )
+        if not isinstance(self.dispatcher, str):
+            dispatch = self.dispatcher
+        elif self.dispatcher == "auto":
+            dispatch = choose_dispatcher(batch * length, top_k, weights.w_in.shape[0])
+        else:
+            dispatch = DISPATCHERS[self.dispatcher]
         mixed = dispatch(
             x.reshape(-1, width),
             spread.experts.reshape(-1, top_k),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 
 from workbench.config import ModelConfig
@@ -21,6 +23,7 @@ from workbench.text.tokenizer import Tokenizer
 from workbench.training.batches import BatchStream, Direction, Position, tokenise
 from workbench.training.best import BestStore, Standing, no_standing, stand
 from workbench.training.memory import keep_freed_memory
+from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
 from workbench.training.state import KEPT, StateStore
@@ -53,6 +56,7 @@ def train(
     """
     keep_freed_memory()
     enable_compilation_cache()
+    mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
     corpus = read_parallel(recipe.data.directory, recipe.data.train, recipe.data.languages)
     valid = read_parallel(recipe.data.directory, recipe.data.valid, recipe.data.languages)
@@ -61,12 +65,9 @@ def train(
     config = recipe.model_config(tokenizer.vocab_size)
     directions, dropped = tokenise(corpus, tokenizer, config, recipe.data.buckets[-1])
 
-    network = TranslationNetwork(config, rngs=nnx.Rngs(recipe.run.seed))
-    if start:
-        start_from(network, start.network, recipe.run.fresh_units)
-    graph, parameters = nnx.split(network)
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
-    state = State(begin(parameters, optimizer, recipe), np.zeros(3, np.int64), no_standing())
+    graph, trained, update = _begin(recipe, config, optimizer, start, mesh)
+    state = State(trained, np.zeros(3, np.int64), no_standing())
     store = StateStore(output / "state")
     if store.latest is None:
         _check_room(output, state)
@@ -74,24 +75,29 @@ def train(
     best = BestStore(output / "best")
     state = state._replace(standing=best.checked(state.standing))
 
-    update = make_update(graph, optimizer, recipe)
     validator = Validator(valid, tokenizer, config, recipe)
     step, *position = (int(n) for n in state.progress)
-    metrics = MetricsLog(output / "metrics.jsonl", step, recipe.run.steps, report)
+    metrics = MetricsLog(
+        output / "metrics.jsonl" if is_first() else None, step, recipe.run.steps, report
+    )
     if step == 0:
         metrics.write(0, {"recipe": recipe_table(recipe), "dropped_pairs": dropped})
 
     def translator() -> Translator:
         weights = state.trained.best_known
+        if mesh is not None:
+            weights = mesh.gathered(weights)
         return Translator(recipe.name, config, tokenizer, nnx.merge(graph, weights))
 
-    watch = LossWatch(output)
+    watch = LossWatch(output, write=is_first())
+    rows = recipe.objective.accumulate * (mesh.size if mesh else 1)
     batches = _stream(directions, config, recipe).batches(Position(*position))
     while step < recipe.run.steps and not _is_stale(state, recipe):
         step += 1
         place, batch = next(batches)
-        batch = pad_rows(batch, recipe.objective.accumulate, config.pad_id)
-        trained, parts = update(state.trained, batch, step)
+        batch = pad_rows(batch, rows, config.pad_id)
+        laid = batch if mesh is None else mesh.spread(batch)
+        trained, parts = update(state.trained, laid, step)
         state = State(trained, np.array([step, *place], np.int64), state.standing)
         metrics.add(parts)
         watch.add(step, parts, batch)
@@ -102,20 +108,59 @@ def train(
         if step % recipe.run.valid_every == 0 or last:
             watch.check()
             model = translator()
-            scores = validator(model.network)
+            scores = validator(model.network) if is_first() else _NO_SCORES
             metrics.write(step, scores)
-            state = state._replace(
-                standing=stand(state.standing, step, scores["valid_bleu"]["average"])
-            )
-            if state.standing[1] == step:
+            bleu = agreed(scores["valid_bleu"]["average"])
+            state = state._replace(standing=stand(state.standing, step, bleu))
+            if state.standing[1] == step and is_first():
                 best.save(step, model)
         if step % recipe.run.save_every == 0 or last or _is_stale(state, recipe):
             watch.check()
             store.save(step, state)
     store.close()
+    wait_for_all("end")
     if recipe.run.final == "best":
         return Translator.load(best.path(int(state.standing[1])))
     return translator()
+
+
+#: What a process that leaves validation to the first one has.
+_NO_SCORES: dict[str, Any] = {"valid_bleu": {"average": 0.0}}
+
+
+def _begin(
+    recipe: Recipe,
+    config: ModelConfig,
+    optimizer: optax.GradientTransformation,
+    start: Translator | None,
+    mesh: TrainingMesh | None,
+) -> tuple[Any, Trained, Callable[..., Any]]:
+    """The network's structure, the arrays before the first step, and the step."""
+
+    def fresh() -> TranslationNetwork:
+        return TranslationNetwork(config, rngs=nnx.Rngs(recipe.run.seed))
+
+    if mesh is None or start:
+        network = fresh()
+        if start:
+            start_from(network, start.network, recipe.run.fresh_units)
+        graph, parameters = nnx.split(network)
+        if mesh is None:
+            update = make_update(graph, optimizer, recipe)
+            return graph, begin(parameters, optimizer, recipe), update
+        parameters = mesh.place(parameters)
+    else:
+        # Drawn where they belong: no device needs room for all of them.
+        network = nnx.eval_shape(fresh)
+        graph, shapes = nnx.split(network)
+        parameters = jax.jit(lambda: nnx.split(fresh())[1], out_shardings=mesh.shardings(shapes))()
+    starting = partial(begin, optimizer=optimizer, recipe=recipe)
+    places = mesh.shardings(jax.eval_shape(starting, parameters))
+    trained = jax.jit(starting, out_shardings=places)(parameters)
+    update = make_update(
+        mesh.graph(network), optimizer, recipe, mesh.mesh, (places, mesh.everywhere)
+    )
+    return graph, trained, update
 
 
 def _is_stale(state: State, recipe: Recipe) -> bool:
@@ -156,9 +201,10 @@ def _check_room(output: Path, state: State) -> None:
 def _tokenizer(recipe: Recipe, corpus: ParallelCorpus, output: Path) -> Tokenizer:
     """The run's tokenizer, trained once on the training text and kept beside its states."""
     kept = output / "tokenizer"
-    if not kept.exists():
+    if not kept.exists() and is_first():
         lines = (line for side in corpus.lines.values() for line in side)
         trained = Tokenizer.train(lines, recipe.data.vocabulary, recipe.languages)
         trained.save(output / "tokenizer.partial")
         (output / "tokenizer.partial").rename(kept)
+    wait_for_all("tokenizer")
     return Tokenizer.load(kept)

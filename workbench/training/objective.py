@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
+from workbench.nn.exchange import ROWS
 from workbench.nn.losses import load_balance_loss, router_z_loss
 from workbench.nn.network import TranslationNetwork
 from workbench.nn.routers import Routing
@@ -85,6 +89,7 @@ def training_loss(
     recipe: ObjectiveRecipe,
     key: jax.Array | None,
     whole: Batch | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss to minimise, and what it is made of.
 
@@ -95,6 +100,7 @@ def training_loss(
     Where `batch` is one part of a `whole` batch, everything is weighed by its share of the tokens, so that
     loss, gradients and parts add up to those of the whole. The load-balance loss alone is not linear in the
     batch: what adds up is its mean over the parts.
+    mesh: over whose devices the rows of the batch are spread.
     """
     config = network.config
     whole = batch if whole is None else whole
@@ -103,12 +109,16 @@ def training_loss(
         batch.source, batch.inputs, batch.encoder_task_ids, batch.decoder_task_ids, rate, key
     )
     counted = _counted(batch, config.pad_id)
-    smoothed, plain = smoothed_cross_entropy(
+    cross_entropy: Callable[..., Any] = partial(
+        smoothed_cross_entropy, smoothing=recipe.label_smoothing
+    )
+    if mesh is not None:
+        cross_entropy = _summed_over(mesh, recipe.label_smoothing)
+    smoothed, plain = cross_entropy(
         states.reshape(-1, states.shape[-1]),
         network.embedding[...],
         batch.labels.reshape(-1),
         counted.reshape(-1),
-        recipe.label_smoothing,
     )
     total = jnp.maximum(_counted(whole, config.pad_id).sum(), 1)
     loss = smoothed / total
@@ -125,6 +135,22 @@ def training_loss(
             loss += recipe.load_balance * measured["balance"] + recipe.router_z * measured["z"]
             parts |= {f"{name}.{stack}.{index}": value for name, value in measured.items()}
     return loss, parts
+
+
+def _summed_over(mesh: Mesh, smoothing: float) -> Callable[..., Any]:
+    """`smoothed_cross_entropy` of rows that are spread over the devices of `mesh`."""
+
+    def on_one_device(*rows: jax.Array) -> tuple[jax.Array, ...]:
+        return jax.lax.psum(smoothed_cross_entropy(*rows, smoothing), mesh.axis_names)
+
+    everywhere = PartitionSpec()
+    return jax.shard_map(
+        on_one_device,
+        mesh=mesh,
+        in_specs=(ROWS, everywhere, ROWS, ROWS),
+        out_specs=(everywhere, everywhere),
+        check_vma=False,
+    )
 
 
 def _counted(batch: Batch, pad_id: int) -> jax.Array:

@@ -91,6 +91,7 @@ class RunRecipe:
     patience: int = (
         0  # validations without a better average BLEU after which the run ends; 0: never
     )
+    mesh: str = ""  # devices, such as "data=4,expert=2"; empty: one
     final: Literal["last", "best"] = (
         "last"  # weights of the finished checkpoint: at the end, or at the best BLEU
     )
@@ -146,11 +147,24 @@ class Recipe:
         for sound, message in checks:
             if not sound:
                 raise RecipeError(f"Recipe {self.name!r}: {message}.")
+        self._check_mesh()
         codes = self.languages
         if len(set(codes)) < len(codes):
             raise RecipeError(f"Recipe {self.name!r}: data.languages names a language twice.")
         if self.data.pivot and find_language(self.data.pivot).code not in codes:
             raise RecipeError(f"Recipe {self.name!r}: data.pivot is not among data.languages.")
+
+    def _check_mesh(self) -> None:
+        devices = mesh_shape(self.run.mesh)["expert"]
+        routed = {self.model.encoder_routing, self.model.decoder_routing} != {"dense"}
+        if devices > 1 and not routed:
+            raise RecipeError(
+                f"run.mesh {self.run.mesh}: a dense network has no experts to spread."
+            )
+        if routed and self.model.experts % devices:
+            raise RecipeError(
+                f"run.mesh {self.run.mesh}: {self.model.experts} experts do not divide over {devices} devices."
+            )
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -193,6 +207,25 @@ class Recipe:
         step = self.model.sparse_step
         sparse = tuple(range(step - 1, layers, step))
         return StackConfig(self.model.heads, widths, sparse, self.model.experts, router)
+
+
+def mesh_shape(text: str) -> dict[str, int]:
+    """How many devices lie along `data` and along `expert`; an axis that is not named has one.
+
+    Raises:
+        RecipeError: the text is not like `data=4,expert=2`.
+    """
+    sizes = {"data": 1, "expert": 1}
+    named = [part.partition("=") for part in text.split(",") if text]
+    for axis, _, size in named:
+        if axis not in sizes or not size.isdecimal() or int(size) < 1:
+            raise RecipeError(
+                f"run.mesh {text!r}: give devices along the axes data and expert, such as data=4,expert=2."
+            )
+        sizes[axis] = int(size)
+    if len({axis for axis, _, _ in named}) < len(named):
+        raise RecipeError(f"run.mesh {text!r}: an axis is named twice.")
+    return sizes
 
 
 def read_recipe(path: str | Path) -> Recipe:

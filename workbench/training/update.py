@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from workbench.training.batches import Batch
 from workbench.training.objective import training_loss
@@ -43,15 +44,20 @@ def begin(parameters: Any, optimizer: optax.GradientTransformation, recipe: Reci
 
 
 def make_update(
-    graph: Any, optimizer: optax.GradientTransformation, recipe: Recipe
+    graph: Any,
+    optimizer: optax.GradientTransformation,
+    recipe: Recipe,
+    mesh: Mesh | None = None,
+    out_shardings: Any = None,
 ) -> Callable[[Trained, Batch, int], tuple[Trained, dict[str, jax.Array]]]:
     """One compiled training step: (trained, batch, step) -> trained anew, in the same memory, and metrics.
 
     The metrics are `training_loss`'s and `gradient_norm`, before clipping.
+    mesh, out_shardings: on many devices, over which, and where the results lie.
     """
-    gradients_of = make_gradients(graph, recipe.objective)
+    gradients_of = make_gradients(graph, recipe.objective, mesh)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, out_shardings=out_shardings)
     def update(trained: Trained, batch: Batch, step: Any) -> tuple[Trained, dict[str, jax.Array]]:
         # The key depends on the step alone, so that a resumed run drops the same units.
         key = jax.random.fold_in(jax.random.key(recipe.run.seed, impl="rbg"), step)
@@ -69,12 +75,12 @@ def make_update(
     return update
 
 
-def make_gradients(graph: Any, recipe: ObjectiveRecipe) -> Gradients:
+def make_gradients(graph: Any, recipe: ObjectiveRecipe, mesh: Mesh | None = None) -> Gradients:
     """Loss, parts and gradients of a batch, in the recipe's compute type, in as many parts as it asks for."""
 
     def loss(parameters: Any, batch: Batch, key: Any, whole: Batch) -> Any:
         network = nnx.merge(graph, computed(parameters, recipe.compute))
-        return training_loss(network, batch, recipe, key, whole)
+        return training_loss(network, batch, recipe, key, whole, mesh)
 
     differentiate = jax.value_and_grad(loss, has_aux=True)
 

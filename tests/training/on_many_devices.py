@@ -1,0 +1,125 @@
+"""What the tests of the mesh run in processes of their own, with several virtual devices each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tests.models import CAPTIONS, EN_DE, config, network
+from workbench.nn.dispatch import ExpertWeights, reference
+from workbench.nn.exchange import exchanged
+from workbench.training.batches import Batch
+from workbench.training.loop import train
+from workbench.training.mesh import TrainingMesh, join
+from workbench.training.recipe import recipe_from
+from workbench.training.update import make_gradients
+
+RECIPE = {
+    "name": "many",
+    "data": {
+        "directory": str(CAPTIONS),
+        "languages": ["en", "de"],
+        "train": "captions",
+        "valid": "captions",
+        "vocabulary": 300,
+        "batch_tokens": 480,
+        "buckets": [40],
+    },
+    "model": {
+        "d_model": 16,
+        "heads": 2,
+        "feed_forward": 16,
+        "experts": 4,
+        "encoder_routing": "token",
+        "decoder_routing": "target",
+        "max_positions": 64,
+    },
+    "objective": {"dropout": 0.0, "learning_rate": 1e-3, "warmup_steps": 4, "schedule": "constant"},
+}
+
+
+def run_table(mesh, steps):
+    """A short run whose state of step 4 other meshes can take over."""
+    often = {"log_every": 2, "save_every": 4, "valid_every": 1000, "valid_sentences": 1}
+    return RECIPE | {"run": {"steps": steps, "mesh": mesh, **often}}
+
+
+def weights(model):
+    """Of a translator, without the keys' biases: softmax takes them out, so that Adam blows up mere rounding."""
+    named = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model.network)))
+    return [
+        np.asarray(leaf)
+        for path, leaf in named
+        if "k_proj']['bias" not in jax.tree_util.keystr(path)
+    ]
+
+
+def check_gradients(mesh):
+    """Loss, metrics and gradients of a batch on `mesh` and on one device, all losses and parts switched on."""
+    shape = config("token", "target")
+    made = network(shape)
+    graph, parameters = nnx.split(made)
+    draws = np.random.default_rng(0)
+    sides = draws.integers(4, 400, (3, 16, 10)).astype(np.int32)
+    ends = draws.integers(4, 11, (2, 16))
+    for side, end in zip(sides, (ends[0], ends[1], ends[1]), strict=True):
+        side[np.arange(10) >= end[:, None]] = shape.pad_id
+    batch = Batch(*sides, *(np.full(16, i, np.int32) for i in shape.task_ids(EN_DE)))
+    objective = recipe_from(RECIPE).objective
+    wanted = jax.jit(make_gradients(graph, objective))(parameters, batch, None)
+    place = mesh.place(parameters)
+    found = jax.jit(make_gradients(mesh.graph(made), objective, mesh.mesh))(
+        place, mesh.spread(batch), None
+    )
+    spread = [leaf.sharding.spec for leaf in jax.tree.leaves(place) if leaf.sharding.spec]
+    assert len(spread) == 8 and {spec[0] for spec in spread} == {"expert"}, spread
+    for a, b in zip(jax.tree.leaves(mesh.gathered(found)), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(b).max()))
+
+
+def check_exchange(mesh):
+    """Values and gradients of the dispatcher, evenly loaded and with all rows at one device's experts."""
+    draws = np.random.default_rng(0)
+    shapes = (4, 6, 5), (4, 5), (4, 5, 6), (4, 6)
+    experts = ExpertWeights(*(jnp.asarray(draws.normal(size=s), jnp.float32) for s in shapes))
+    x, target = (jnp.asarray(draws.normal(size=(64, 6)), jnp.float32) for _ in range(2))
+    gates = jnp.asarray(draws.uniform(0.1, 1, (64, 2)), jnp.float32)
+    even = np.argsort(draws.random((64, 4)), axis=1)[:, :2]
+    for chosen in (even, np.tile([2, 3], (64, 1))):
+        chosen = jnp.asarray(chosen, jnp.int32)
+
+        def loss(dispatch, x, gates, experts, chosen=chosen):
+            return (dispatch(x, chosen, gates, experts) * target).sum()
+
+        wanted, found = (
+            jax.jit(jax.value_and_grad(loss, argnums=(1, 2, 3)), static_argnums=0)(
+                dispatch, x, gates, experts
+            )
+            for dispatch in (reference, exchanged(mesh.mesh))
+        )
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def main(what, output, how=""):
+    """Raise where anything differs from one device; train the run in `output`."""
+    if what == "eight":
+        for shape in ("data=2,expert=4", "data=4,expert=2"):
+            check_exchange(TrainingMesh(shape))
+        check_gradients(TrainingMesh("data=4,expert=2"))
+        train(recipe_from(run_table("data=2,expert=2", steps=4)), Path(output))
+        train(recipe_from(run_table("data=1,expert=4", steps=8)), Path(output))
+    else:
+        join(how)
+        assert jax.process_count() == 2 and len(jax.devices()) == 2
+        check_gradients(TrainingMesh("expert=2"))
+        train(recipe_from(run_table("data=1,expert=2", steps=8)), Path(output))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
