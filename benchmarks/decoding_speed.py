@@ -31,6 +31,7 @@ import torch
 import transformers
 from flax import nnx
 
+from workbench.decoding.programs import Programs
 from workbench.decoding.search import greedy
 from workbench.decoding.translator import Translator
 from workbench.evaluation.testset import load_testset
@@ -66,30 +67,33 @@ class Measured(NamedTuple):
 
 def workbench_system(model: Translator, task: Task, length: int, batch_size: int) -> System:
     """The workbench's own search, its end token out of reach, as by the peers' minimum length."""
-    graph, parameters = nnx.split(model.network)
+    graph, state = nnx.split(model.network)
+    parameters, structure = jax.tree.flatten(state)
     end = model.config.eos_id
 
-    @jax.jit
-    def program(parameters: Any, request: Any) -> Any:
-        network = nnx.merge(graph, parameters)
+    def endless_greedy(parameters: Any, request: Any) -> Any:
+        network = nnx.merge(graph, jax.tree.unflatten(structure, parameters))
 
         def endless(states: jax.Array) -> jax.Array:
             # A comparison, which XLA fuses into the search for the best token; a write would copy the logits.
-            logits = network.logits(states)
-            return jnp.where(jnp.arange(logits.shape[-1]) == end, -1e9, logits)
+            logits = network.logits_by_token(states)
+            return jnp.where(jnp.arange(logits.shape[0])[:, None] == end, -1e9, logits)
 
         seen = SimpleNamespace(
             config=network.config,
-            embed=network.embed,
             encode=network.encode,
             decoder=network.decoder,
-            logits=endless,
+            look_up=network.look_up,
+            positions=network.positions,
+            logits_by_token=endless,
         )
         return greedy(seen, request, capacity=length, with_scores=False)  # type: ignore[arg-type]
 
+    programs = Programs(endless_greedy)
+
     def decode(batch: list[list[int]]) -> Any:
         request, _ = model.request(batch, task, batch_size, length)
-        return jax.device_get(program(parameters, request))
+        return jax.device_get(programs.get(parameters, request)(parameters, request))
 
     return System(
         prepare=lambda batch: batch,

@@ -65,7 +65,7 @@ def test_programs_are_kept_by_shape_type_and_static_argument():
 
 
 def test_sizes_go_up_to_their_bucket():
-    assert [bucket(n, LENGTHS) for n in (1, 16, 17, 1024, 5000)] == [16, 16, 32, 1024, 5000]
+    assert [bucket(n, LENGTHS) for n in (1, 16, 17, 1024, 5000)] == [16, 16, 24, 1024, 5000]
     assert [bucket(n, BATCHES) for n in (1, 2, 5, 1025)] == [1, 4, 8, 1025]
 
 

@@ -225,7 +225,7 @@ def test_a_vocabulary_too_small_for_the_tokenizer_is_refused():
 
 
 def test_of_equal_logits_the_first_wins():
-    logits = jnp.array([[1.0, 3.0, 3.0, 0.0], [-1.0, -2.0, -1.0, -1.0], [5.0, 0.0, 0.0, 5.0]])
+    logits = jnp.array([[1.0, 3.0, 3.0, 0.0], [-1.0, -2.0, -1.0, -1.0], [5.0, 0.0, 0.0, 5.0]]).T
     best, highest = first_argmax(logits)
     assert best.tolist() == [1, 0, 0]
     assert highest.tolist() == [3.0, -1.0, 5.0]

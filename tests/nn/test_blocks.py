@@ -13,7 +13,7 @@ from workbench.nn.positions import sinusoidal_positions
 
 
 def test_positions_count_from_two_with_sines_before_cosines():
-    table = np.asarray(sinusoidal_positions(0, 3, 4))
+    table = np.asarray(sinusoidal_positions(3, 4))
     # D = 4: frequencies 1 and 1/10,000.
     for row, position in enumerate((2, 3, 4)):
         angles = np.array([position, position / 10_000])
@@ -21,13 +21,8 @@ def test_positions_count_from_two_with_sines_before_cosines():
         np.testing.assert_allclose(table[row], wanted, rtol=1e-6)
 
 
-def test_positions_go_on_where_a_step_begins():
-    whole = sinusoidal_positions(0, 9, 6)
-    np.testing.assert_allclose(sinusoidal_positions(jnp.int32(7), 2, 6), whole[7:], atol=1e-6)
-
-
 def test_an_odd_width_ends_in_a_zero():
-    assert sinusoidal_positions(0, 2, 5)[:, 4].tolist() == [0.0, 0.0]
+    assert sinusoidal_positions(2, 5)[:, 4].tolist() == [0.0, 0.0]
 
 
 def test_attention_equals_numpy_head_by_head():

@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 
 from tests.models import EN_DE, KINDS, config, network
-from workbench.nn.routers import sentence_mean
 
 B, S, T = 3, 7, 6
 
@@ -36,37 +35,57 @@ def test_step_by_step_with_a_cache_equals_all_at_once(case):
     graph, parameters, source, target, ids, _, (wanted, routing) = case
 
     @jax.jit
-    def begin(parameters, prefix):
+    def begin(parameters):
         made = nnx.merge(graph, parameters)
-        encoded = made.encode(source, ids[0])
-        sentence = sentence_mean(encoded.states, encoded.mask)
-        cache = made.decoder.empty_cache(encoded, T + 2)  # roomier than needed
-        states, cache, chosen = made.decoder.extend(
-            made.embed(prefix, 0), 0, cache, encoded.mask, sentence, ids[1]
-        )
-        return made.logits(states), cache, encoded.mask, sentence, chosen
+        memory = made.decoder.memory(made.encode(source, ids[0]))
+        return memory, made.decoder.empty_cache(memory, T + 2)  # roomier than needed
 
     @jax.jit
-    def extend(parameters, token, position, cache, mask, sentence):
+    def step(parameters, token, position, cache, memory):
         made = nnx.merge(graph, parameters)
-        states, cache, chosen = made.decoder.extend(
-            made.embed(token, position), position, cache, mask, sentence, ids[1]
-        )
-        return made.logits(states), cache, chosen
+        x = made.look_up(token) + made.positions(T)[position]
+        states, cache, chosen = made.decoder.step(x, position, cache, memory, ids[1])
+        np.testing.assert_array_equal(states.shape, (B, 1, 32))
+        by_token = made.logits_by_token(states[:, 0]).T[:, None]
+        return made.logits(states), by_token, cache, chosen
 
-    logits, cache, mask, sentence, chosen = begin(parameters, target[:, :2])
-    found, decisions = [logits], [chosen]
-    for position in range(2, T):
+    memory, cache = begin(parameters)
+    found, decisions = [], []
+    for position in range(T):
         token = target[:, position : position + 1]
-        logits, cache, chosen = extend(
-            parameters, token, jnp.int32(position), cache, mask, sentence
+        logits, by_token, cache, chosen = step(
+            parameters, token, jnp.int32(position), cache, memory
         )
+        np.testing.assert_allclose(by_token, logits, atol=1e-5)
         found.append(logits)
         decisions.append(chosen)
     np.testing.assert_allclose(jnp.concatenate(found, axis=1), wanted, atol=2e-4, rtol=1e-4)
     if routing["decoder"] and routing["decoder"][0].experts.shape[1] == T:
         steps = jnp.concatenate([layers[0].experts for layers in decisions], axis=1)
         assert (steps == routing["decoder"][0].experts).all()
+
+
+def test_rows_of_a_sentence_share_its_source_and_keep_their_own_past(case):
+    graph, parameters, source, target, ids, _, _ = case
+    other = np.roll(target, 1, axis=1)
+
+    @jax.jit
+    def states_of(parameters, tokens):
+        """States [B, R, T, D] of R targets a sentence, [B, R, T], step by step."""
+        made = nnx.merge(graph, parameters)
+        memory = made.decoder.memory(made.encode(source, ids[0]))
+        cache = made.decoder.empty_cache(memory, T, rows=tokens.shape[1])
+        found = []
+        for position in range(T):
+            x = made.look_up(tokens[:, :, position]) + made.positions(T)[position]
+            states, cache, _ = made.decoder.step(x, position, cache, memory, ids[1])
+            found.append(states)
+        return jnp.stack(found, axis=2)
+
+    both = states_of(parameters, np.stack([target, other], axis=1))
+    for row, tokens in enumerate((target, other)):
+        alone = states_of(parameters, tokens[:, None])[:, 0]
+        np.testing.assert_allclose(both[:, row], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_padding_changes_nothing(case):

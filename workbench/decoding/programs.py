@@ -14,7 +14,7 @@ import jax
 import jaxlib
 
 #: Lengths in tokens that sentences are padded to.
-LENGTHS = (16, 32, 64, 128, 256, 512, 1024)
+LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 #: Sentences that batches are padded to.
 BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -48,9 +48,24 @@ class Programs:
         key = (tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments)), tuple(static.items()))
         if key not in self._programs:
             began = time.perf_counter()
-            self._programs[key] = self._jitted.lower(*arguments, **static).compile()
+            self._programs[key] = _compile(self._jitted.lower(*arguments, **static))
             self.compile_seconds += time.perf_counter() - began
         return self._programs[key]
+
+
+def _compile(lowered: Any) -> Callable[..., Any]:
+    """The compiled program; on CPU without XLA's fused YNNPACK kernels where they can be left out.
+
+    They pack the weights anew at every product, which costs a decoding loop more than they gain it.
+    """
+    if jax.default_backend() != "cpu":
+        return lowered.compile()
+    try:
+        return lowered.compile(compiler_options={"xla_cpu_experimental_ynn_fusion_type": ""})
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return lowered.compile()  # an XLA of another age
 
 
 def _shape(leaf: Any) -> Any:

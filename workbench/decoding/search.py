@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from workbench.nn.network import TranslationNetwork
-from workbench.nn.routers import sentence_mean
 from workbench.nn.transformer import Cache
 
 #: A numpy array on the host, or a jax one.
@@ -42,8 +41,8 @@ class Found(NamedTuple):
 
 class _State(NamedTuple):
     step: jax.Array  # tokens written so far, language token not counted
+    token: jax.Array  # int32 [B], what the decoder reads next
     cache: Cache
-    logits: jax.Array  # [B, V], of the token to write next
     finished: jax.Array  # bool [B]
     found: Found
 
@@ -58,29 +57,44 @@ def greedy(
     """
     config = network.config
     encoded = network.encode(request.source, request.encoder_task_ids)
-    sentence = sentence_mean(encoded.states, encoded.mask)
+    memory = network.decoder.memory(encoded)
+    positions = network.positions(capacity + 1).astype(encoded.states.dtype)
     batch = request.source.shape[0]
 
-    def extend(tokens: jax.Array, position: jax.Array | int, cache: Cache):  # type: ignore[no-untyped-def]
-        states, cache, _ = network.decoder.extend(
-            network.embed(tokens, position),
-            position,
-            cache,
-            encoded.mask,
-            sentence,
-            request.decoder_task_ids,
+    def read(tokens: jax.Array, position: jax.Array | int, cache: Cache) -> tuple[jax.Array, Cache]:
+        x = network.look_up(tokens)[:, None] + positions[position]
+        states, cache, _ = network.decoder.step(
+            x, position, cache, memory, request.decoder_task_ids
         )
-        return network.logits(states[:, -1]), cache
+        return states[:, 0], cache
 
-    # The decoder reads the end token, then the target language's: NLLB's prefix, two tokens at once.
-    prefix = jnp.stack([jnp.full(batch, config.eos_id), request.language_ids], axis=1)
-    logits, cache = extend(
-        prefix.astype(jnp.int32), 0, network.decoder.empty_cache(encoded, capacity + 2)
+    def write(state: _State) -> _State:
+        # The decoder has read the end token, then reads the target language's: NLLB's prefix.
+        states, cache = read(state.token, state.step + 1, state.cache)
+        logits = network.logits_by_token(states)
+        best, highest = first_argmax(logits)
+        token = jnp.where(state.finished, config.pad_id, best)
+        found = state.found
+        scores = found.scores
+        if with_scores:
+            gain = highest - jax.nn.logsumexp(logits.astype(jnp.float32), axis=0)
+            scores = scores + jnp.where(state.finished, 0.0, gain)
+        lengths = found.lengths + ~state.finished
+        finished = state.finished | (token == config.eos_id) | (lengths >= request.limits)
+        tokens = jax.lax.dynamic_update_slice_in_dim(
+            found.tokens, token[:, None], state.step, axis=1
+        )
+        return _State(state.step + 1, token, cache, finished, Found(tokens, lengths, scores))
+
+    _, cache = read(
+        jnp.full(batch, config.eos_id, jnp.int32),
+        0,
+        network.decoder.empty_cache(memory, capacity + 1),
     )
     start = _State(
         step=jnp.int32(0),
+        token=request.language_ids.astype(jnp.int32),
         cache=cache,
-        logits=logits,
         finished=request.limits <= 0,
         found=Found(
             jnp.full((batch, capacity), config.pad_id, jnp.int32),
@@ -88,36 +102,18 @@ def greedy(
             jnp.zeros(batch, jnp.float32),
         ),
     )
-
-    def unfinished(state: _State) -> jax.Array:
-        return ~state.finished.all() & (state.step < capacity)
-
-    def write(state: _State) -> _State:
-        best, highest = first_argmax(state.logits)
-        token = jnp.where(state.finished, config.pad_id, best)
-        found = state.found
-        scores = found.scores
-        if with_scores:
-            gain = highest - jax.nn.logsumexp(state.logits.astype(jnp.float32), axis=-1)
-            scores = scores + jnp.where(state.finished, 0.0, gain)
-        lengths = found.lengths + ~state.finished
-        finished = state.finished | (token == config.eos_id) | (lengths >= request.limits)
-        tokens = jax.lax.dynamic_update_slice_in_dim(
-            found.tokens, token[:, None], state.step, axis=1
-        )
-        logits, cache = extend(token[:, None], state.step + 2, state.cache)
-        return _State(state.step + 1, cache, logits, finished, Found(tokens, lengths, scores))
-
-    return jax.lax.while_loop(unfinished, write, start).found
+    return jax.lax.while_loop(
+        lambda state: ~state.finished.all() & (state.step < capacity), write, start
+    ).found
 
 
 def first_argmax(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Index int32 [B] of the first largest of `logits` [B, V], and its value float32 [B].
+    """Index int32 [N] of the first largest of `logits` [V, N] along V, and its value float32 [N].
 
     Two plain reductions, which XLA vectorises on CPU; its argmax is one reduction over pairs, which it
     does not.
     """
-    highest = logits.max(axis=-1)
-    places = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    best = jnp.where(logits == highest[:, None], places, logits.shape[-1] - 1).min(axis=-1)
+    highest = logits.max(axis=0)
+    places = jnp.arange(logits.shape[0], dtype=jnp.int32)[:, None]
+    best = jnp.where(logits == highest, places, logits.shape[0] - 1).min(axis=0)
     return best, highest.astype(jnp.float32)

@@ -69,7 +69,9 @@ class Translator:
             )
         self.name, self.config, self.tokenizer, self.network = name, config, tokenizer, network
         self.path, self.card, self.provenance = path, card, provenance or {}
-        self._graph, self._parameters = nnx.split(network)
+        self._graph, state = nnx.split(network)
+        # Plain arrays: handing nnx's own state to a program costs more than a step of a small network.
+        self._parameters, self._structure = jax.tree.flatten(state)
         self.programs = Programs(self._greedy, static_argnames=("capacity", "with_scores"))
 
     @classmethod
@@ -236,7 +238,8 @@ class Translator:
         return Request(source, same(encoder_id), same(decoder_id), same(language), limits), capacity
 
     def _greedy(self, parameters: Any, request: Request, capacity: int, with_scores: bool) -> Found:
-        return greedy(nnx.merge(self._graph, parameters), request, capacity, with_scores)
+        state = jax.tree.unflatten(self._structure, parameters)
+        return greedy(nnx.merge(self._graph, state), request, capacity, with_scores)
 
     def _join(
         self, parts: list[_Piece], joiner: str, compile_seconds: float, with_scores: bool

@@ -41,6 +41,56 @@ class Attention(nnx.Module):
         mixed = jnp.einsum("bhts,bhsd->bhtd", weights, values)
         return self.out_proj(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width))
 
+    def step(
+        self, states: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array
+    ) -> jax.Array:
+        """Attend from R rows a sentence to keys and values that lie flat, as a decoder's cache keeps them.
+
+        states [B, R, D]; keys and values [N, S, D/H], N being B H where the rows of a sentence share them and
+        B R H where each has its own; visible: boolean, broadcastable to [N, 1, S].
+        """
+        return self._mix(self.q_proj(states), keys, values, visible)
+
+    def step_with_own(
+        self,
+        states: jax.Array,
+        keys: jax.Array,
+        values: jax.Array,
+        position: jax.Array | int,
+        visible: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """As `step`, each row seeing its own keys and values [B R H, S, D/H], and adding to them at `position`.
+
+        Gives the states [B, R, D] and the keys and values with the new ones.
+        """
+        # One product instead of three: in a loop the joined weights are made once, before it.
+        maps = (self.q_proj, self.k_proj, self.v_proj)
+        kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1)
+        bias = jnp.concatenate([each.bias[...] for each in maps])
+        query, key, value = jnp.split(states @ kernel + bias, 3, axis=-1)
+        flat = (keys.shape[0], 1, keys.shape[2])
+        keys = jax.lax.dynamic_update_slice_in_dim(keys, key.reshape(flat), position, axis=1)
+        values = jax.lax.dynamic_update_slice_in_dim(values, value.reshape(flat), position, axis=1)
+        return self._mix(query, keys, values, visible), keys, values
+
+    def _mix(
+        self, queries: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array
+    ) -> jax.Array:
+        """Queries [B, R, D] over flat keys and values [N, S, D/H] -> states [B, R, D]."""
+        batch, rows, width = queries.shape
+        count, _, size = keys.shape
+        # Rows that share their keys stand side by side; rows with their own have one query a head.
+        shared = count == batch * self.heads
+        q = queries.reshape(batch, rows, self.heads, size) * size**-0.5
+        q = q.swapaxes(1, 2).reshape(count, rows, size) if shared else q.reshape(count, 1, size)
+        scores = jnp.einsum("nrd,nsd->nrs", q, keys)
+        scores = jnp.where(visible, scores.astype(jnp.float32), MASKED)
+        weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+        mixed = jnp.einsum("nrs,nsd->nrd", weights, values)
+        if shared:
+            mixed = mixed.reshape(batch, self.heads, rows, size).swapaxes(1, 2)
+        return self.out_proj(mixed.reshape(batch, rows, width))
+
     def _split(self, states: jax.Array) -> jax.Array:
         batch, length, _ = states.shape
         return states.reshape(batch, length, self.heads, -1).transpose(0, 2, 1, 3)

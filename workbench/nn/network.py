@@ -27,18 +27,20 @@ class TranslationNetwork(nnx.Module):
         self.decoder = Decoder(config, rngs=rngs)
 
     def embed(
-        self,
-        tokens: jax.Array,
-        first: jax.Array | int = 0,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        self, tokens: jax.Array, rate: float = 0.0, key: jax.Array | None = None
     ) -> jax.Array:
-        """Embeddings [B, T, D] of int32 tokens [B, T], the first of them at position `first`."""
+        """Embeddings [B, T, D] of int32 tokens [B, T], the first of them at position 0."""
+        x = self.look_up(tokens)
+        return dropout(x + self.positions(tokens.shape[1]).astype(x.dtype), rate, key)
+
+    def look_up(self, tokens: jax.Array) -> jax.Array:
+        """Embeddings [..., D] of int32 tokens [...], without their positions."""
         x = self.embedding[...][tokens]
-        if self.config.scale_embedding:
-            x = x * self.config.d_model**0.5
-        positions = sinusoidal_positions(first, tokens.shape[1], self.config.d_model)
-        return dropout(x + positions.astype(x.dtype), rate, key)
+        return x * self.config.d_model**0.5 if self.config.scale_embedding else x
+
+    def positions(self, length: int) -> jax.Array:
+        """What is added to the embeddings of the first `length` positions [length, D]."""
+        return sinusoidal_positions(length, self.config.d_model)
 
     def encode(
         self,
@@ -50,7 +52,7 @@ class TranslationNetwork(nnx.Module):
         """Encode source tokens [B, S], padded with pad_id; task_ids: encoder router rows [B]."""
         first, second = (None, None) if key is None else jax.random.split(key)
         mask = source != self.config.pad_id
-        return self.encoder(self.embed(source, 0, rate, first), mask, task_ids, rate, second)
+        return self.encoder(self.embed(source, rate, first), mask, task_ids, rate, second)
 
     def decode(
         self,
@@ -62,11 +64,18 @@ class TranslationNetwork(nnx.Module):
     ) -> tuple[jax.Array, StackRouting]:
         """States [B, T, D] of decoder inputs [B, T] (teacher forcing), and the decoder's routing."""
         first, second = (None, None) if key is None else jax.random.split(key)
-        return self.decoder(self.embed(target, 0, rate, first), encoded, task_ids, rate, second)
+        return self.decoder(self.embed(target, rate, first), encoded, task_ids, rate, second)
 
     def logits(self, states: jax.Array) -> jax.Array:
         """Vocabulary logits [..., V] of decoder states [..., D]."""
         return states @ self.embedding[...].T
+
+    def logits_by_token(self, states: jax.Array) -> jax.Array:
+        """The same [V, N], tokens first, of states [N, D]: the embedding is read as it lies.
+
+        On CPU two to five times as fast for a handful of states, and its maximum over V can be vectorised.
+        """
+        return self.embedding[...] @ states.T
 
     def __call__(
         self,

@@ -26,16 +26,28 @@ class Encoded(NamedTuple):
     routing: StackRouting
 
 
-class Cache(NamedTuple):
-    """Keys and values of the decoder, one array a layer: self [B, H, capacity, D/H], cross [B, H, S, D/H].
+class Memory(NamedTuple):
+    """What every step of the decoder looks at: the source's keys and values, projected once.
 
-    Separate arrays, not one stacked over layers: a stacked one is copied whole at every update.
+    keys, values: one array [B H, S, D/H] a layer. visible: bool [B H, 1, S]. sentence: [B, D], mean of the
+    encoder's states.
     """
 
-    self_keys: tuple[jax.Array, ...]
-    self_values: tuple[jax.Array, ...]
-    cross_keys: tuple[jax.Array, ...]
-    cross_values: tuple[jax.Array, ...]
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
+    visible: jax.Array
+    sentence: jax.Array
+
+
+class Cache(NamedTuple):
+    """The decoder's own keys and values so far: one array [B R H, capacity, D/H] a layer, R rows a sentence.
+
+    Separate arrays, not one stacked over layers: a stacked one is copied whole at every update. Flat, so that
+    the products read them as they lie.
+    """
+
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
 
 
 def _block(
@@ -102,36 +114,45 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        own: tuple[jax.Array, jax.Array] | None,
-        source: tuple[jax.Array, jax.Array],
-        position: jax.Array | int,
-        source_mask: jax.Array,
+        encoded: Encoded,
         sentence: jax.Array,
         task_ids: jax.Array,
         rate: float,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array], StackRouting]:
-        """States [B, T, D] of the tokens from `position` on -> states, own keys and values, routing.
-
-        own: cached keys and values [B, H, capacity, D/H], into which those of `x` are written; None when
-        `x` is the whole target. source: the keys and values of the encoder's states.
-        """
+    ) -> tuple[jax.Array, StackRouting]:
+        """The whole target at once: states [B, T, D] -> states and routing."""
         first, second, third = (None,) * 3 if key is None else jax.random.split(key, 3)
         length = x.shape[1]
         y = self.self_attn_layer_norm(x)
-        keys, values = self.self_attn.keys_values(y)
-        if own is not None:
-            keys = jax.lax.dynamic_update_slice_in_dim(own[0], keys, position, axis=2)
-            values = jax.lax.dynamic_update_slice_in_dim(own[1], values, position, axis=2)
-        visible = jnp.arange(keys.shape[2])[None] <= position + jnp.arange(length)[:, None]
-        y = self.self_attn(y, keys, values, visible[None, None])
+        visible = jnp.arange(length)[None] <= jnp.arange(length)[:, None]
+        y = self.self_attn(y, *self.self_attn.keys_values(y), visible[None, None])
         x = x + dropout(y, rate, first)
         y = self.cross_attn_layer_norm(x)
-        y = self.cross_attn(y, *source, source_mask[:, None, None, :])
+        source = self.cross_attn.keys_values(encoded.states)
+        y = self.cross_attn(y, *source, encoded.mask[:, None, None, :])
         x = x + dropout(y, rate, second)
         y = self.final_layer_norm(x)
         y, routing = _feed(self.ffn, y, sentence, task_ids)
-        return x + dropout(y, rate, third), (keys, values), routing
+        return x + dropout(y, rate, third), routing
+
+    def step(
+        self,
+        x: jax.Array,
+        own: tuple[jax.Array, jax.Array],
+        source: tuple[jax.Array, jax.Array],
+        memory: Memory,
+        position: jax.Array | int,
+        task_ids: jax.Array,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array], StackRouting]:
+        """One token in each of R rows a sentence, [B, R, D] -> states, own keys and values, routing."""
+        visible = jnp.arange(own[0].shape[1]) <= position
+        y, *kept = self.self_attn.step_with_own(
+            self.self_attn_layer_norm(x), *own, position, visible[None, None]
+        )
+        x = x + y
+        x = x + self.cross_attn.step(self.cross_attn_layer_norm(x), *source, memory.visible)
+        y, routing = _feed(self.ffn, self.final_layer_norm(x), memory.sentence, task_ids)
+        return x + y, (kept[0], kept[1]), routing
 
 
 class Encoder(nnx.Module):
@@ -164,17 +185,25 @@ class Decoder(nnx.Module):
         )
         self.layer_norm = LayerNorm(config.d_model)
 
-    def empty_cache(self, encoded: Encoded, capacity: int) -> Cache:
-        """A cache for `capacity` target tokens, with the source's keys and values projected once."""
-        cross = [layer.cross_attn.keys_values(encoded.states) for layer in self.layers]
-        batch, heads, _, size = cross[0][0].shape
-        empty = jnp.zeros((batch, heads, capacity, size), encoded.states.dtype)
-        return Cache(
-            (empty,) * len(cross),
-            (empty,) * len(cross),
-            tuple(keys for keys, _ in cross),
-            tuple(values for _, values in cross),
+    def memory(self, encoded: Encoded) -> Memory:
+        """What the steps look at, of the encoder's output."""
+        sources = [layer.cross_attn.keys_values(encoded.states) for layer in self.layers]
+        batch, heads, length, size = sources[0][0].shape
+        flat = (batch * heads, length, size)
+        return Memory(
+            tuple(keys.reshape(flat) for keys, _ in sources),
+            tuple(values.reshape(flat) for _, values in sources),
+            jnp.repeat(encoded.mask, heads, axis=0)[:, None],
+            sentence_mean(encoded.states, encoded.mask),
         )
+
+    def empty_cache(self, memory: Memory, capacity: int, rows: int = 1) -> Cache:
+        """A cache for `capacity` target tokens in each of `rows` rows a sentence."""
+        count, _, size = memory.keys[0].shape
+        empty = (jnp.zeros((count * rows, capacity, size), memory.keys[0].dtype),) * len(
+            memory.keys
+        )
+        return Cache(empty, empty)
 
     def __call__(
         self,
@@ -189,38 +218,31 @@ class Decoder(nnx.Module):
         routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
             inner = None if key is None else jax.random.fold_in(key, index)
-            source = layer.cross_attn.keys_values(encoded.states)
-            x, _, chosen = layer(x, None, source, 0, encoded.mask, sentence, task_ids, rate, inner)
+            x, chosen = layer(x, encoded, sentence, task_ids, rate, inner)
             routing += chosen
         return self.layer_norm(x), routing
 
-    def extend(
+    def step(
         self,
         x: jax.Array,
         position: jax.Array | int,
         cache: Cache,
-        source_mask: jax.Array,
-        sentence: jax.Array,
+        memory: Memory,
         task_ids: jax.Array,
     ) -> tuple[jax.Array, Cache, StackRouting]:
-        """The next T tokens of the target, whose first is the `position`-th: states, cache, routing."""
+        """The `position`-th token of R rows a sentence: embeddings [B, R, D] -> states, cache, routing."""
         own: list[tuple[jax.Array, jax.Array]] = []
         routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
-            x, kept, chosen = layer(
+            x, kept, chosen = layer.step(
                 x,
-                (cache.self_keys[index], cache.self_values[index]),
-                (cache.cross_keys[index], cache.cross_values[index]),
+                (cache.keys[index], cache.values[index]),
+                (memory.keys[index], memory.values[index]),
+                memory,
                 position,
-                source_mask,
-                sentence,
                 task_ids,
-                0.0,
-                None,
             )
             own.append(kept)
             routing += chosen
-        cache = cache._replace(
-            self_keys=tuple(keys for keys, _ in own), self_values=tuple(values for _, values in own)
-        )
+        cache = Cache(tuple(keys for keys, _ in own), tuple(values for _, values in own))
         return self.layer_norm(x), cache, routing
