@@ -14,6 +14,7 @@ import workbench
 from workbench.config import ModelConfig, RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.nn.network import TranslationNetwork
+from workbench.routing.statistics import Statistics, routed_layers
 from workbench.tasks import Task, key_of
 from workbench.text.corpus import read_lines
 from workbench.text.tokenizer import Tokenizer
@@ -129,3 +130,19 @@ def new_translator(
 def translator(encoder: str = "dense", decoder: str = "dense", seed: int = 0) -> Translator:
     """A translator that tests share and must not change: its programs are compiled once a run."""
     return new_translator(encoder, decoder, seed)
+
+
+def made_up(shape: ModelConfig, tasks: tuple[Task, ...] = TASKS, seed: int = 0) -> Statistics:
+    """Statistics that nobody gathered: distinct shares in every layer, the order of experts drawn."""
+    layers, experts = routed_layers(shape)
+    random = np.random.default_rng(seed)
+    top1 = np.zeros((len(tasks), len(layers), max(experts)))
+    for t in range(len(tasks)):
+        for i, count in enumerate(experts):
+            top1[t, i, :count] = random.permutation(np.arange(1, count + 1)) / (
+                count * (count + 1) / 2
+            )
+    conf = np.where(top1 > 0, random.uniform(0.3, 0.9, top1.shape), 0)
+    return Statistics(
+        top1, np.minimum(2 * top1, 1), conf, conf, top1 / 2, tuple(map(str, tasks)), layers, experts
+    )

@@ -65,7 +65,7 @@ def _layer(
         yield from _linear(f"{hf}.fc2", (*block, "fc2"), inner, width)
         return
     router = (*block, "router")
-    shape = (stack.experts, width)
+    shape = (len(stack.groups_in(layer)) or stack.experts_in(layer), width)
     yield Tensor(f"{prefix}.ffn.router.classifier.weight", (*router, "kernel"), shape, True)
     assert stack.router is not None
     if stack.router.granularity == "task":
@@ -73,7 +73,10 @@ def _layer(
         yield Tensor(
             f"{prefix}.ffn.router.task_embedding.weight", (*router, "task_embedding"), shape
         )
-    for expert in range(stack.experts):
+    if stack.router.remainder:
+        keys = (len(stack.router.keys),)
+        yield Tensor(f"{prefix}.ffn.router.remainder", (*router, "remainder"), keys)
+    for expert in range(stack.experts_in(layer)):
         hf = f"{prefix}.ffn.experts.expert_{expert}"
         yield Tensor(f"{hf}.fc1.weight", (*block, "w_in"), (inner, width), True, expert)
         yield Tensor(f"{hf}.fc1.bias", (*block, "b_in"), (inner,), expert=expert)

@@ -37,12 +37,13 @@ class ExpertFeedForward(nnx.Module):
         width: int,
         experts: int,
         router: RouterConfig,
+        groups: tuple[int, ...] = (),
         *,
         output_scale: float = 1.0,
         rngs: nnx.Rngs,
     ) -> None:
         first, second = ((6.0 / (d_model + width)) ** 0.5,) * 2
-        self.router = Router(d_model, experts, router, rngs=rngs)
+        self.router = Router(d_model, experts, router, groups, rngs=rngs)
         self.w_in = nnx.Param(
             jax.random.uniform(
                 rngs.params(), (experts, d_model, width), minval=-first, maxval=first

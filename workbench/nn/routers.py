@@ -10,6 +10,9 @@ from flax import nnx
 
 from workbench.config import RouterConfig
 
+#: Logit of nothing.
+NOTHING = -1e9
+
 
 class Routing(NamedTuple):
     """The decision of one layer with experts, over B sentences of T tokens.
@@ -37,18 +40,33 @@ class Router(nnx.Module):
     token: the token's vector (GShard, arXiv 2006.16668). sentence: the mean of the sentence's vectors;
     in the decoder the mean of the encoder's output, since the translation does not exist yet.
     task: a learned embedding of the task's id, which the paper (arXiv 2110.03742) leaves open.
+
+    groups: the expert that each column of the gate belongs to, where experts were merged; empty: its own.
+    Where experts of a task router were cut away, `remainder` [keys] is the logit of all of those together.
     """
 
-    def __init__(self, d_model: int, experts: int, config: RouterConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        experts: int,
+        config: RouterConfig,
+        groups: tuple[int, ...] = (),
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.granularity = config.granularity
         self.top_k = config.top_k
+        self.groups = groups
         self.kernel = nnx.Param(
-            jax.random.normal(rngs.params(), (d_model, experts)) * d_model**-0.5
+            jax.random.normal(rngs.params(), (d_model, len(groups) or experts)) * d_model**-0.5
         )
         if config.granularity == "task":
             self.task_embedding = nnx.Param(
                 jax.random.normal(rngs.params(), (len(config.keys), d_model))
             )
+        self.remainder = (
+            nnx.Param(jnp.full(len(config.keys), NOTHING)) if config.remainder else None
+        )
 
     def __call__(self, states: jax.Array, sentence: jax.Array, task_ids: jax.Array) -> Routing:
         """Choose experts for `states` [B, T, D], given sentence vectors [B, D] and task ids [B]."""
@@ -58,20 +76,39 @@ class Router(nnx.Module):
             seen = sentence[:, None]
         else:
             seen = self.task_embedding[...][task_ids][:, None]
-        return choose(seen.astype(jnp.float32) @ self.kernel[...].astype(jnp.float32), self.top_k)
+        logits = seen.astype(jnp.float32) @ self.kernel[...].astype(jnp.float32)
+        if self.groups:
+            logits = grouped_logits(logits, self.groups)
+        elsewhere = None if self.remainder is None else self.remainder[...][task_ids][:, None]
+        return choose(logits, self.top_k, elsewhere)
 
 
-def choose(logits: jax.Array, top_k: int) -> Routing:
+def choose(logits: jax.Array, top_k: int, elsewhere: jax.Array | None = None) -> Routing:
     """The `top_k` largest of `logits` [B, T, E], with gates.
+
+    elsewhere: the logit [B, T] of whatever else there was to choose, which takes its share of the probability.
 
     With two or more experts the gates are renormalised over the chosen ones (GShard, section 2.2); a single
     expert keeps its probability as gate, else the router would have no gradient (Switch, arXiv 2101.03961).
     """
-    probabilities = jax.nn.softmax(logits, axis=-1)
+    if elsewhere is None:
+        probabilities = jax.nn.softmax(logits, axis=-1)
+    else:
+        every = jnp.concatenate([logits, elsewhere[..., None].astype(logits.dtype)], axis=-1)
+        probabilities = jax.nn.softmax(every, axis=-1)[..., :-1]
     gates, experts = jax.lax.top_k(probabilities, top_k)
     if top_k > 1:
         gates = gates / jnp.maximum(gates.sum(axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
     return Routing(experts.astype(jnp.int32), gates, logits, probabilities)
+
+
+def grouped_logits(logits: jax.Array, groups: tuple[int, ...]) -> jax.Array:
+    """Logits [..., E] of experts from those of router columns [..., C], column c being one of expert groups[c].
+
+    Their softmax is the sum of the columns' probabilities.
+    """
+    mine = jnp.asarray(groups)[:, None] == jnp.arange(max(groups) + 1)
+    return jax.nn.logsumexp(jnp.where(mine, logits[..., None], -jnp.inf), axis=-2)
 
 
 def sentence_mean(states: jax.Array, mask: jax.Array) -> jax.Array:

@@ -48,8 +48,9 @@ def _block(
     return ExpertFeedForward(
         config.d_model,
         width,
-        stack.experts,
+        stack.experts_in(layer),
         stack.router,
+        stack.groups_in(layer),
         output_scale=config.expert_output_scale,
         rngs=rngs,
     )

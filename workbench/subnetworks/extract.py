@@ -1,4 +1,4 @@
-"""Extraction: a task-routed stack folded into a dense one, exactly."""
+"""Extraction: the part of a task-routed network that some tasks need, exactly."""
 
 from __future__ import annotations
 
@@ -6,96 +6,97 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from workbench.config import ModelConfig, StackConfig
+from workbench.checkpoint.components import parameters_by_component
+from workbench.config import ModelConfig, StackConfig, StackName
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
-from workbench.nn.network import TranslationNetwork
+from workbench.subnetworks.cutting import build, cut_block, parameters_of, with_experts
+from workbench.subnetworks.lineage import card_of_part, languages_of, provenance_of_part
 from workbench.tasks import Task, parse_task
 
 
 def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = None) -> Translator:
-    """The sub-network that translates `tasks` (one, for now) as `model` does.
+    """The sub-network that translates `tasks` as `model` does.
 
-    In a stack routed by task the experts of every layer and their gates are constants of the task, so
-    `sum_k g_k FFN_k(x)` is one feed-forward block of width K F. Such a stack becomes dense; a stack routed by
-    token or sentence keeps its experts, since any of them may be needed.
+    In a stack routed by task the experts of every layer and their gates are constants of the task key, so
+    `sum_k g_k FFN_k(x)` is one feed-forward block of width K F. Where all tasks have the same key, as with one
+    task, such a stack becomes dense. Where they have several it keeps the union of their experts, layer by layer,
+    and a router over these. A stack routed by token or sentence keeps its experts, since any of them may be needed.
 
     Raises:
-        WorkbenchError: no task or several, a task the model does not translate, or no stack routed by task.
+        WorkbenchError: no task, a task the model does not translate, or no stack routed by task.
     """
-    chosen = [parse_task(t, model.config.languages) if isinstance(t, str) else t for t in tasks]
-    if len(chosen) != 1:
-        raise WorkbenchError(
-            f"Exactly one task can be extracted at a time so far, got {len(chosen)}."
-        )
-    task = chosen[0]
-    model.config.check_task(task)
-    if not any(_by_task(stack) for _, stack in model.config.stacks):
-        kind = "dense" if model.config.is_dense else "not routed by task in either stack"
-        raise WorkbenchError(f"Nothing can be extracted exactly from {model.name}: it is {kind}.")
-    config = folded_config(model.config, task)
-    network = TranslationNetwork(config, rngs=nnx.Rngs(0))
-    parameters = nnx.to_pure_dict(nnx.state(model.network))
-    for (stack, old), row in zip(model.config.stacks, model.config.task_ids(task), strict=True):
-        if not _by_task(old):
-            continue
+    chosen = checked_tasks(model.config, tasks, model.name)
+    choices = {stack: _choices(model, stack, chosen) for stack in _by_task(model.config)}
+    config = _extracted_config(model.config, chosen, choices)
+    parameters = parameters_of(model.network)
+    for stack, choice in choices.items():
+        old = getattr(model.config, stack)
+        layers = parameters[stack]["layers"]
         for layer in old.expert_layers:
             block = getattr(model.network, stack).layers[layer].ffn
-            parameters[stack]["layers"][layer]["ffn"] = fold(block, row)
-    state = nnx.state(network)
-    nnx.replace_by_pure_dict(state, parameters)
-    nnx.update(network, state)
+            layers[layer]["ffn"] = (
+                fold(block, choice.rows[0])
+                if choice.folds
+                else _reduced(block, layers[layer]["ffn"], choice, layer, old)
+            )
+    called = name or f"{model.name}-{chosen[0] if len(chosen) == 1 else f'{len(chosen)}-tasks'}"
     return Translator(
-        name or f"{model.name}-{task}",
+        called,
         config,
         model.tokenizer,
-        network,
-        card=_card(model, task, name or f"{model.name}-{task}"),
-        provenance={
-            "operation": "extract",
-            "tasks": [str(task)],
-            "kept_experts": kept_experts(model, task),
-            "parents": [{"name": model.name, "provenance": model.provenance}],
-        },
+        build(config, parameters),
+        card=card_of_part(model, called, _made(model, chosen)),
+        provenance=provenance_of_part(
+            model,
+            "extract",
+            chosen,
+            kept_experts=kept_experts(model, chosen[0])
+            if len(chosen) == 1
+            else {str(task): kept_experts(model, task) for task in chosen},
+        ),
     )
+
+
+def checked_tasks(
+    config: ModelConfig, tasks: Sequence[str | Task], name: str = "this checkpoint"
+) -> list[Task]:
+    """`tasks` as tasks, each once, all of which can be extracted from a network of this shape.
+
+    Raises:
+        WorkbenchError: as `extract`.
+    """
+    chosen = list(
+        dict.fromkeys(parse_task(t, config.languages) if isinstance(t, str) else t for t in tasks)
+    )
+    if not chosen:
+        raise WorkbenchError("Name at least one task to extract, e.g. eng_Latn-deu_Latn; got 0.")
+    for task in chosen:
+        config.check_task(task)
+    if not _by_task(config):
+        kind = "dense" if config.is_dense else "not routed by task in either stack"
+        raise WorkbenchError(f"Nothing can be extracted exactly from {name}: it is {kind}.")
+    return chosen
 
 
 def folded_config(config: ModelConfig, task: Task) -> ModelConfig:
     """The shape of the network once the stacks routed by task are folded for `task`."""
-
-    def folded(stack: StackConfig) -> StackConfig:
-        if not _by_task(stack) or stack.router is None:
-            return stack
-        widths = [
-            width * (stack.router.top_k if layer in stack.expert_layers else 1)
-            for layer, width in enumerate(stack.feed_forward_widths)
-        ]
-        return StackConfig(stack.heads, tuple(widths))
-
-    return dataclasses.replace(
-        config,
-        encoder=folded(config.encoder),
-        decoder=folded(config.decoder),
-        languages=tuple(sorted((task.source, task.target))),
-        tasks=(task,),
-    )
+    stacks: dict[str, Any] = {name: _folded(getattr(config, name)) for name in _by_task(config)}
+    return dataclasses.replace(config, **stacks, languages=languages_of([task]), tasks=(task,))
 
 
 def kept_experts(model: Translator, task: Task) -> dict[str, dict[str, dict[str, float]]]:
     """The experts that `task` uses where routing is by task: stack -> layer -> expert -> gate."""
     kept: dict[str, dict[str, dict[str, float]]] = {}
-    for (name, stack), row in zip(model.config.stacks, model.config.task_ids(task), strict=True):
-        if not _by_task(stack):
-            continue
-        for layer in stack.expert_layers:
-            experts, gates = _choice(getattr(model.network, name).layers[layer].ffn, row)
-            kept.setdefault(name, {})[str(layer)] = {
+    for stack in _by_task(model.config):
+        row = getattr(model.config, stack).router.key_index(task)
+        for layer in getattr(model.config, stack).expert_layers:
+            experts, gates = _choice(getattr(model.network, stack).layers[layer].ffn, row)
+            kept.setdefault(stack, {})[str(layer)] = {
                 str(e): round(float(g), 6) for e, g in zip(experts, gates, strict=True)
             }
     return kept
@@ -124,34 +125,122 @@ def fold(block: ExpertFeedForward, row: int) -> dict[str, Any]:
 
 def parameter_count(config: ModelConfig) -> int:
     """Parameters of a network of this shape."""
-    shapes = nnx.eval_shape(lambda: nnx.state(TranslationNetwork(config, rngs=nnx.Rngs(0))))
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+    return sum(parameters_by_component(config).values())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choices:
+    """What the tasks need of one stack: the router rows of their keys, ascending, and the keys themselves;
+    the union of the experts that these choose, layer by layer, ascending.
+    """
+
+    rows: tuple[int, ...]
+    keys: tuple[str, ...]
+    experts: dict[int, tuple[int, ...]]
+
+    @property
+    def folds(self) -> bool:
+        """Whether all tasks have the same key, so that nothing is left to choose."""
+        return len(self.rows) == 1
+
+
+def _choices(model: Translator, stack: StackName, tasks: Sequence[Task]) -> _Choices:
+    router = getattr(model.config, stack).router
+    rows = tuple(sorted({router.key_index(task) for task in tasks}))
+    experts = {}
+    for layer in getattr(model.config, stack).expert_layers:
+        block = getattr(model.network, stack).layers[layer].ffn
+        found = {int(e) for row in rows for e in _choice(block, row)[0]}
+        experts[layer] = tuple(sorted(found))
+    return _Choices(rows, tuple(router.keys[row] for row in rows), experts)
+
+
+def _extracted_config(
+    config: ModelConfig, tasks: Sequence[Task], choices: dict[StackName, _Choices]
+) -> ModelConfig:
+    stacks: dict[str, Any] = {}
+    for name, choice in choices.items():
+        stack: StackConfig = getattr(config, name)
+        if choice.folds:
+            stacks[name] = _folded(stack)
+            continue
+        assert stack.router is not None
+        router = dataclasses.replace(
+            stack.router, keys=choice.keys, remainder=stack.router.top_k == 1
+        )
+        counts = [len(choice.experts[layer]) for layer in stack.expert_layers]
+        stacks[name] = dataclasses.replace(with_experts(stack, counts), router=router)
+    return dataclasses.replace(config, **stacks, languages=languages_of(tasks), tasks=tuple(tasks))
+
+
+def _folded(stack: StackConfig) -> StackConfig:
+    assert stack.router is not None
+    widths = [
+        width * (stack.router.top_k if layer in stack.expert_layers else 1)
+        for layer, width in enumerate(stack.feed_forward_widths)
+    ]
+    return StackConfig(stack.heads, tuple(widths))
+
+
+def _reduced(
+    block: ExpertFeedForward,
+    parameters: dict[str, Any],
+    choice: _Choices,
+    layer: int,
+    stack: StackConfig,
+) -> dict[str, Any]:
+    """The block with the union's experts, and its router with the tasks' keys and those experts' columns.
+
+    Gates renormalised over the chosen experts do not feel the loss of other columns. A single expert's gate is
+    its probability among all, which does: what the lost columns had is kept as one logit, the remainder.
+    """
+    experts = choice.experts[layer]
+    reduced = cut_block(parameters, experts)
+    rows = np.asarray(choice.rows)
+    router = {**reduced["router"], "task_embedding": parameters["router"]["task_embedding"][rows]}
+    if stack.router is not None and stack.router.top_k == 1:
+        routing = block.router(*_nothing(block, len(rows)), jnp.asarray(rows))
+        probabilities = np.asarray(routing.probabilities[:, 0], np.float64)
+        logits = np.asarray(routing.logits[:, 0], np.float64)
+        mine = probabilities[:, experts].sum(axis=1)
+        total = np.log(np.exp(logits[:, experts] - logits.max(1, keepdims=True)).sum(axis=1))
+        lost = np.maximum(1 - mine, 1e-30)
+        # log(lost / mine) above the kept columns' own log-sum-exp.
+        router["remainder"] = _float32(total + logits.max(1) + np.log(lost) - np.log(mine))
+    return {**reduced, "router": router}
 
 
 def _choice(block: ExpertFeedForward, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Experts [K] and gates [K] that the network's own router gives the task in `row`."""
-    width = block.w_in.shape[1]
-    routing = block.router(jnp.zeros((1, 1, width)), jnp.zeros((1, width)), jnp.array([row]))
+    routing = block.router(*_nothing(block, 1), jnp.array([row]))
     return np.asarray(routing.experts[0, 0]), np.asarray(routing.gates[0, 0])
 
 
-def _by_task(stack: StackConfig) -> bool:
-    return stack.router is not None and stack.router.granularity == "task"
+def _nothing(block: ExpertFeedForward, rows: int) -> tuple[Any, Any]:
+    """States and sentence vectors for a router that looks at neither."""
+    width = block.b_out.shape[-1]
+    return jnp.zeros((rows, 1, width)), jnp.zeros((rows, width))
 
 
-def _float32(array: np.ndarray) -> jax.Array:
+def _by_task(config: ModelConfig) -> list[StackName]:
+    return [
+        name for name, stack in config.stacks if stack.router and stack.router.granularity == "task"
+    ]
+
+
+def _float32(array: np.ndarray) -> Any:
     return jnp.asarray(array, jnp.float32)
 
 
-def _card(model: Translator, task: Task, name: str) -> str:
+def _made(model: Translator, tasks: Sequence[Task]) -> str:
+    if len(tasks) == 1:
+        return (
+            f"The sub-network of `{model.name}` for {tasks[0].label} (`{tasks[0]}`), extracted by the Task-MoE"
+            " workbench: the experts this task uses, folded into dense feed-forward blocks. It translates that"
+            " direction as its parent does, and no other."
+        )
+    named = ", ".join(f"`{task}`" for task in tasks)
     return (
-        f"# {name}\n\nThe sub-network of `{model.name}` for {task.label} (`{task}`), extracted by the Task-MoE"
-        " workbench: the experts this task uses, folded into dense feed-forward blocks. It translates that"
-        " direction as its parent does, and no other. The parent's card follows; its terms hold here too."
-        f"\n\n---\n\n{_without_front_matter(model.card)}"
+        f"The sub-network of `{model.name}` for {named}, extracted by the Task-MoE workbench: the experts that"
+        " these tasks use and a router over them. It translates these directions as its parent does, and no other."
     )
-
-
-def _without_front_matter(card: str) -> str:
-    parts = card.split("---\n", 2)
-    return parts[2].lstrip() if card.startswith("---\n") and len(parts) == 3 else card
