@@ -142,7 +142,7 @@ def test_merging_equal_experts_with_summed_gates_is_exact():
 
 
 def test_what_was_merged_can_be_pruned(model, statistics):
-    merged = merge(model, statistics, keep=0.75)
+    merged = merge(model, statistics, keep=0.75, gates="sum")
     small = prune(merged, made_up(merged.config), keep=0.67, granularity="global")
     kept = small.provenance["kept_experts"]["encoder"]["1"]
     old = merged.config.encoder.router_groups[0]
@@ -180,6 +180,6 @@ def test_errors_say_what_is_wrong(model, statistics):
         merge(model, statistics, keep=0.2)
     with pytest.raises(WorkbenchError, match="it is dense"):
         merge(translator("dense", "dense"), statistics)
-    once = merge(model, statistics, keep=0.75)
+    once = merge(model, statistics, keep=0.75, gates="sum")
     with pytest.raises(WorkbenchError, match="merged before"):
         merge(once, made_up(once.config), keep=0.67, gates="dominant")

@@ -27,9 +27,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--gates",
         choices=("sum", "dominant"),
-        default="sum",
+        default="dominant",
         help="a group's gate: the sum of its experts' probabilities, or the gate of the one used most, which"
-        " keeps the layout of NLLB-MoE (default: sum)",
+        " keeps the layout of NLLB-MoE (default: dominant)",
     )
 
 

@@ -42,7 +42,7 @@ def merge(
     tasks: Sequence[str | Task] | None = None,
     keep: float = 0.2,
     method: Method = "aligned",
-    gates: Gates = "sum",
+    gates: Gates = "dominant",
     name: str | None = None,
 ) -> Translator:
     """`model` with the experts of each layer merged into groups, as many as pruning with `keep` would leave.
