@@ -301,5 +301,5 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path):
 
 
 def test_other_dtypes_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="'int3': use float32 or bfloat16"):
+    with pytest.raises(CheckpointError, match="'int3': use float32, bfloat16, int8"):
         translator().save(tmp_path / "it", dtype="int3")
