@@ -177,6 +177,7 @@ def test_a_file_cut_short_is_called_so(broken, keep):
 )
 def test_a_missing_file_is_named(broken, file, says):
     (broken / file).unlink()
+    (broken / "tokenizer.json").unlink()  # which could stand in for the SentencePiece model
     with pytest.raises(WorkbenchError, match=says):
         Translator.load(broken)
 

@@ -65,7 +65,9 @@ def read_checkpoint(
     config, layout = _read_description(directory)
     find_weights(directory, config, layout)
     if placement is None:
-        check_memory(directory.name, {kind: memory_needed(config, kind) for kind in IN_MEMORY}, dtype)
+        check_memory(
+            directory.name, {kind: memory_needed(config, kind) for kind in IN_MEMORY}, dtype
+        )
     provenance = _read_json(directory / PROVENANCE) if (directory / PROVENANCE).exists() else {}
     card = directory / CARD
     return Checkpoint(

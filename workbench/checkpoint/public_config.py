@@ -93,9 +93,7 @@ def _check_capacity(table: Mapping[str, Any]) -> None:
         )
 
 
-def _count(
-    table: Mapping[str, Any], key: str, least: int = 1, default: int | None = None
-) -> int:
+def _count(table: Mapping[str, Any], key: str, least: int = 1, default: int | None = None) -> int:
     found = table.get(key, default)
     if key not in table and default is None:
         raise ConfigError(f"config.json lacks {key!r}, a whole number from {least} on.")

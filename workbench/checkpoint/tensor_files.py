@@ -163,9 +163,7 @@ def write_tensors(directory: Path, new: Sequence[NewTensor], shard: int = SHARD)
 
     total = sum(tensor.size for tensor in new)
     if total > (free := shutil.disk_usage(directory).free):
-        raise OSError(
-            28, f"No space left on device: {total:,} bytes are needed, {free:,} are free"
-        )
+        raise OSError(28, f"No space left on device: {total:,} bytes are needed, {free:,} are free")
     shards: list[list[NewTensor]] = [[]]
     for tensor in new:
         if shards[-1] and sum(t.size for t in shards[-1]) + tensor.size > shard:
