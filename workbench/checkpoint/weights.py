@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import ml_dtypes
@@ -100,8 +100,7 @@ def read_network(
     Raises:
         CheckpointError: as `find_weights`, or a value is not finite.
     """
-    abstract = nnx.eval_shape(lambda: TranslationNetwork(config, rngs=nnx.Rngs(0)))
-    graph, state = nnx.split(abstract)
+    graph, state = nnx.split(abstract_network(config))
     shapes = nnx.to_pure_dict(state)
     by_path: dict[tuple[str | int, ...], list[Place]] = {}
     for place in find_weights(directory, config, layout):
@@ -120,6 +119,11 @@ def read_network(
         )
     nnx.replace_by_pure_dict(state, shapes)
     return nnx.merge(graph, state)
+
+
+def abstract_network(config: ModelConfig) -> TranslationNetwork:
+    """A network of this shape whose parameters are shapes and types without values."""
+    return nnx.eval_shape(lambda: TranslationNetwork(config, rngs=cast(nnx.Rngs, _OneKey())))
 
 
 def write_network(
@@ -154,6 +158,13 @@ def memory_needed(config: ModelConfig, dtype: str = "float32") -> int:
         prod(t.shape) * (float32 if "router" in t.path else IN_MEMORY[dtype].itemsize)
         for t in tensors(config, "nllb-moe")
     )
+
+
+class _OneKey:
+    """In place of `nnx.Rngs` where nothing is drawn: its counters cost seconds in a network of 48 layers."""
+
+    def params(self) -> jax.Array:
+        return jax.random.key(0)
 
 
 class _Once:
@@ -212,10 +223,11 @@ def _read_share(
     experts = range(shape[0])[index[0]] if places[0].tensor.expert is not None else None
     block = _aligned(shape if experts is None else (len(experts), *shape[1:]), dtype)
     for place in places:
-        if experts is None:
+        expert = place.tensor.expert
+        if experts is None or expert is None:
             _place(block, place)
-        elif place.tensor.expert in experts:
-            _place(block[place.tensor.expert - experts.start], place)
+        elif expert in experts:
+            _place(block[expert - experts.start], place)
     return block if experts is not None else block[index]
 
 
