@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from workbench.checkpoint.hub_config import (
     to_json,
 )
 from workbench.checkpoint.memory import check_memory
+from workbench.checkpoint.staging import whole_directory
 from workbench.checkpoint.tensor_names import Layout
 from workbench.checkpoint.weights import (
     IN_MEMORY,
@@ -118,26 +117,12 @@ def write_checkpoint(
         raise CheckpointError(f"Cannot store weights as {dtype!r}: use {', '.join(ON_DISK)}.")
     config = checkpoint.config
     kind = OWN_MODEL_TYPE if dtype == "int8" else model_type(config)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise CheckpointError(f"{directory} exists and is not empty: choose another place.")
-    staging: Path | None = None
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    with whole_directory(directory) as staging:
         write_tokenizer(staging)
         write_network(staging, checkpoint.network, config, layout_of(kind), dtype)
         _write_json(staging / CONFIG, to_json(config, kind))
         _write_json(staging / PROVENANCE, checkpoint.provenance)
         (staging / CARD).write_text(checkpoint.card, encoding="utf-8")
-        staging.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        staging.rename(directory)
-    except OSError as error:
-        raise CheckpointError(f"Cannot write {directory}: {error.strerror or error}.") from error
-    finally:
-        if staging is not None and staging.exists():
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _read_description(directory: Path) -> tuple[ModelConfig, Layout]:

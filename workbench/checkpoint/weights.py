@@ -69,8 +69,7 @@ def find_weights(directory: Path, config: ModelConfig, layout: Layout) -> list[P
     stored = stored_tensors(directory)
     files = weight_files(directory)
     where = files[0] if len(files) == 1 else directory
-    for name in _COMPUTED:
-        stored.pop(name, None)
+    stored = {name: tensor for name, tensor in stored.items() if not is_computed(name)}
     _untie(stored, where)
     scales = {name: stored.pop(name + SCALE) for name in list(stored) if name + SCALE in stored}
     missing = [t.name for t in wanted if t.name not in stored]
@@ -83,6 +82,11 @@ def find_weights(directory: Path, config: ModelConfig, layout: Layout) -> list[P
     for place in places:
         _check(place, _stored_shape(place.tensor, config, layout))
     return places
+
+
+def is_computed(name: str) -> bool:
+    """Whether a tensor of this name is a table that is computed here, and need not be stored."""
+    return name in _COMPUTED
 
 
 def read_network(
