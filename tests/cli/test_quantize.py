@@ -15,14 +15,15 @@ CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 def test_quantising_prints_size_and_bleu_before_and_after(tmp_path: Path, run: Run):
     source = CHECKPOINTS / "captions-dense"
-    result = run("quantize", source, "-o", tmp_path / "int8", "--limit", "8", "--json").table
+    result = run("quantize", source, "-o", tmp_path / "int8", "--limit", "32", "--json").table
     before, after = result["bytes"]["before"], result["bytes"]["after"]
     assert before == (source / "model.safetensors").stat().st_size
     assert after == (tmp_path / "int8" / "model.safetensors").stat().st_size < 0.6 * before
     assert set(result["bleu"]) == {str(task) for task in read_config(source).tasks}
-    for scores in result["bleu"].values():
-        assert scores["before"] > 5
-        assert abs(scores["before"] - scores["after"]) < 5
+    changes = [scores["after"] - scores["before"] for scores in result["bleu"].values()]
+    assert all(scores["before"] > 5 for scores in result["bleu"].values())
+    assert any(changes)
+    assert abs(sum(changes)) / len(changes) < 1
     table = run("info", tmp_path / "int8", "--json").table
     assert "int8" in table["stored_as"]
     assert table["bytes"]["weights"] == after

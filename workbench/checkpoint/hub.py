@@ -74,10 +74,8 @@ def _snapshot(repository: str, revision: str | None, files: tuple[str, ...]) -> 
             " `hf auth login`)."
         ) from error
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()
-        raise CheckpointError(
-            f"Cannot fetch {shown}: {reason[0] if reason else error!r}."
-        ) from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CheckpointError(f"Cannot fetch {shown}: {reason.rstrip('.')}.") from error
     _check_whole(path, shown, files, _how_to_get(repository, revision))
     return path
 

@@ -196,7 +196,7 @@ def _write_file(path: Path, new: Iterable[NewTensor]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in new:
-            array = np.ascontiguousarray(tensor.array(), tensor.dtype)
+            array = np.asarray(tensor.array(), tensor.dtype, order="C")
             if array.shape != tensor.shape:
                 raise ValueError(f"{tensor.name}: {array.shape} was announced as {tensor.shape}")
             file.write(array.reshape(-1).view(np.uint8).data)
