@@ -53,6 +53,11 @@ def _reshape(place: Path) -> None:
     save_file(tensors, place / "model.safetensors")
 
 
+def _without_tokenizer(place: Path) -> None:
+    for name in ("sentencepiece.bpe.model", "tokenizer.json"):
+        (place / name).unlink()
+
+
 def _foreign(place: Path) -> None:
     (place / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
 
@@ -65,7 +70,7 @@ def _foreign(place: Path) -> None:
         (_foreign, "model_type is 'bert'"),
         (lambda place: (place / "model.safetensors").unlink(), "has no model.safetensors"),
         (lambda place: (place / "config.json").unlink(), "has no config.json"),
-        (lambda place: (place / "sentencepiece.bpe.model").unlink(), "sentencepiece.bpe.model"),
+        (_without_tokenizer, "sentencepiece.bpe.model"),
         (shutil.rmtree, "There is no checkpoint directory"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from workbench.checkpoint.public_config import MODEL_TYPES, from_public
 from workbench.checkpoint.tensor_names import Layout
 from workbench.config import ConfigError, ModelConfig, RouterConfig, StackConfig
 from workbench.tasks import parse_task
@@ -29,7 +30,9 @@ def model_type(config: ModelConfig) -> str:
     same = (
         encoder.experts == decoder.experts
         and all(
-            s.router is not None and s.router.granularity == "token" and s.router.top_k == 2
+            s.router is not None
+            and s.router.granularity == "token"
+            and s.router.top_k == min(2, s.experts)
             for s in (encoder, decoder)
         )
         and all(
@@ -48,9 +51,14 @@ def layout_of(model_type: str) -> Layout:
     return "m2m100" if model_type == "m2m_100" else "nllb-moe"
 
 
-def to_json(config: ModelConfig) -> dict[str, Any]:
-    """The contents of `config.json`."""
-    kind = model_type(config)
+def layout_in(table: Any) -> Layout:
+    """How the checkpoint with this `config.json`, which `from_json` has accepted, names its tensors."""
+    return layout_of(table["model_type"])
+
+
+def to_json(config: ModelConfig, kind: str | None = None) -> dict[str, Any]:
+    """The contents of `config.json`; kind: its `model_type`, if not the one that `model_type` gives."""
+    kind = kind or model_type(config)
     shared = {
         "model_type": kind,
         "architectures": [_ARCHITECTURES[kind]],
@@ -97,7 +105,7 @@ def to_json(config: ModelConfig) -> dict[str, Any]:
 
 
 def from_json(table: Any) -> ModelConfig:
-    """The configuration in `config.json`.
+    """The configuration in `config.json`; of a published model, without its languages.
 
     Raises:
         ConfigError: it is of another kind of model, or a value is missing, of the wrong type or impossible.
@@ -105,20 +113,22 @@ def from_json(table: Any) -> ModelConfig:
     if not isinstance(table, dict):
         raise ConfigError(f"config.json holds {type(table).__name__}, not an object.")
     kind = table.get("model_type")
-    if kind not in _ARCHITECTURES:
+    kind = MODEL_TYPES.get(kind, kind) if isinstance(kind, str) else kind
+    if not isinstance(kind, str) or kind not in _ARCHITECTURES:
         raise ConfigError(
             f"model_type is {kind!r}: this is a checkpoint of another kind. Accepted: "
             + ", ".join(_ARCHITECTURES)
             + "."
         )
+    if KEY not in table and kind in MODEL_TYPES:
+        return from_public(table)
     ours = table.get(KEY)
     if not isinstance(ours, dict):
         raise ConfigError(
-            f"config.json of model_type {kind!r} has no {KEY!r} part: it was not written by this workbench,"
-            " and checkpoints of other origin cannot be read yet."
+            f"config.json of model_type {kind!r} has no {KEY!r} part, which says how it routes."
         )
     config = _fill(ModelConfig, ours, KEY)
-    if model_type(config) != kind:
+    if kind not in (model_type(config), OWN_MODEL_TYPE):
         raise ConfigError(
             f"config.json says model_type {kind!r}, but its {KEY!r} part describes {model_type(config)!r}."
         )

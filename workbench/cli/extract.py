@@ -50,16 +50,19 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Extract, prove, save; without a proof nothing is saved."""
     check_free(args.output)
-    from workbench.checkpoint.directory import WEIGHTS, read_config
+    from workbench.checkpoint.hub import find_checkpoint
+    from workbench.decoding.opening import open_checkpoint
     from workbench.tasks import parse_task
 
-    config = read_config(Path(args.checkpoint))
+    directory = find_checkpoint(args.checkpoint)
+    config, _ = open_checkpoint(directory)
     tasks = list(dict.fromkeys(parse_task(text, config.languages) for text in args.task))
     for task in tasks:
         config.check_task(task)
     if args.layout == "m2m100":
         _check_dense(config, tasks)
     [model] = load_models(args, [args.checkpoint])
+    from workbench.checkpoint.tensor_files import weight_files
     from workbench.cli.provenance import made_by, sha256
     from workbench.subnetworks.extract import extract
     from workbench.subnetworks.proof import prove
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     sources = read_input(args.proof) if args.proof else _captions(task)
     with ProgressLine("sentences compared") as progress:
         proof = prove(model, small, sources, task, args.batch_size, progress)
-    parent = {"name": model.name, "sha256": sha256(Path(args.checkpoint) / WEIGHTS)}
+    parent = {"name": model.name, "sha256": sha256(*weight_files(directory))}
     small.provenance = {
         **small.provenance,
         **made_by(args.command_line),

@@ -16,10 +16,12 @@ from workbench.cli import (
     app,
     bench,
     compare,
+    convert,
     extract,
     info,
     merge,
     prune,
+    quantize,
     routes,
     train,
     translate,
@@ -28,7 +30,21 @@ from workbench.cli import (
 from workbench.errors import WorkbenchError
 from workbench.text.corpus import CorpusWarning
 
-COMMANDS = (info, translate, routes, usage, extract, prune, merge, compare, bench, train, app)
+COMMANDS = (
+    info,
+    translate,
+    routes,
+    usage,
+    extract,
+    prune,
+    merge,
+    compare,
+    bench,
+    train,
+    quantize,
+    convert,
+    app,
+)
 #: Set this variable to see where an error comes from.
 TRACEBACK = "WORKBENCH_TRACEBACK"
 

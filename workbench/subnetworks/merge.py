@@ -131,10 +131,10 @@ def merged_weights(
     """One expert from those of `group`, averaged by `frequency` [E]; alike where none of them is ever used."""
     shares = np.asarray(frequency, np.float64)[list(group)]
     shares = shares / shares.sum() if shares.sum() > 0 else np.full(len(group), 1 / len(group))
-    members = [
+    members: list[Any] = [
         aligned(weights, expert, like=group[0])
         if align and expert != group[0]
-        else ExpertWeights(*(np.asarray(array[expert], np.float64) for array in weights))
+        else [np.asarray(array[expert], np.float64) for array in weights]
         for expert in group
     ]
     means: list[Any] = [np.tensordot(shares, arrays, 1) for arrays in zip(*members, strict=True)]

@@ -205,10 +205,15 @@ def _row(
     repeated: float,
 ) -> Row:
     nan = float("nan")
-    both: list[Any] = []
-    for value, delta, loss in zip(values, deltas, losses, strict=True):
-        both += [value, delta, loss.ci if loss else nan, loss.p_value if loss else nan]
-    return Row(system, task, *both, ratio, repeated)
+    fields: dict[str, Any] = {}
+    for name, value, delta, loss in zip(("bleu", "chrf"), values, deltas, losses, strict=True):
+        fields |= {
+            name: value,
+            f"{name}_delta": delta,
+            f"{name}_ci": loss.ci if loss else nan,
+            f"{name}_p": loss.p_value if loss else nan,
+        }
+    return Row(system, task, **fields, length_ratio=ratio, repetition=repeated)
 
 
 def _mean(system: str, lines: Sequence[Row], losses: Sequence[dict[str, Difference]]) -> Row:
