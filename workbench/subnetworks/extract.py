@@ -14,6 +14,7 @@ from workbench.config import ModelConfig, StackConfig, StackName
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
+from workbench.subnetworks.choices import Choices, by_task, choice_of, choices_of, remainder_of
 from workbench.subnetworks.cutting import build, cut_block, parameters_of, with_experts
 from workbench.subnetworks.lineage import card_of_part, languages_of, provenance_of_part
 from workbench.tasks import Task, parse_task
@@ -31,8 +32,19 @@ def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = N
         WorkbenchError: no task, a task the model does not translate, or no stack routed by task.
     """
     chosen = checked_tasks(model.config, tasks, model.name)
-    choices = {stack: _choices(model, stack, chosen) for stack in _by_task(model.config)}
-    config = _extracted_config(model.config, chosen, choices)
+    choices = {
+        stack: choices_of(
+            getattr(model.config, stack),
+            {
+                layer: getattr(model.network, stack).layers[layer].ffn.router
+                for layer in getattr(model.config, stack).expert_layers
+            },
+            model.config.d_model,
+            chosen,
+        )
+        for stack in by_task(model.config)
+    }
+    config = extracted_config(model.config, chosen, choices)
     parameters = parameters_of(model.network)
     for stack, choice in choices.items():
         old = getattr(model.config, stack)
@@ -50,7 +62,7 @@ def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = N
         config,
         model.tokenizer,
         build(config, parameters),
-        card=card_of_part(model, called, _made(model, chosen)),
+        card=card_of_part(model, called, made_for(model.name, chosen)),
         provenance=provenance_of_part(
             model,
             "extract",
@@ -77,7 +89,7 @@ def checked_tasks(
         raise WorkbenchError("Name at least one task to extract, e.g. eng_Latn-deu_Latn; got 0.")
     for task in chosen:
         config.check_task(task)
-    if not _by_task(config):
+    if not by_task(config):
         kind = "dense" if config.is_dense else "not routed by task in either stack"
         raise WorkbenchError(f"Nothing can be extracted exactly from {name}: it is {kind}.")
     return chosen
@@ -85,17 +97,19 @@ def checked_tasks(
 
 def folded_config(config: ModelConfig, task: Task) -> ModelConfig:
     """The shape of the network once the stacks routed by task are folded for `task`."""
-    stacks: dict[str, Any] = {name: _folded(getattr(config, name)) for name in _by_task(config)}
+    stacks: dict[str, Any] = {name: _folded(getattr(config, name)) for name in by_task(config)}
     return dataclasses.replace(config, **stacks, languages=languages_of([task]), tasks=(task,))
 
 
 def kept_experts(model: Translator, task: Task) -> dict[str, dict[str, dict[str, float]]]:
     """The experts that `task` uses where routing is by task: stack -> layer -> expert -> gate."""
     kept: dict[str, dict[str, dict[str, float]]] = {}
-    for stack in _by_task(model.config):
+    for stack in by_task(model.config):
         row = getattr(model.config, stack).router.key_index(task)
         for layer in getattr(model.config, stack).expert_layers:
-            experts, gates = _choice(getattr(model.network, stack).layers[layer].ffn, row)
+            experts, gates = choice_of(
+                getattr(model.network, stack).layers[layer].ffn.router, row, model.config.d_model
+            )
             kept.setdefault(stack, {})[str(layer)] = {
                 str(e): round(float(g), 6) for e, g in zip(experts, gates, strict=True)
             }
@@ -107,7 +121,7 @@ def fold(block: ExpertFeedForward, row: int) -> dict[str, Any]:
 
     Hidden units of the chosen experts stand side by side; their way out is scaled by the gates.
     """
-    experts, gates = _choice(block, row)
+    experts, gates = choice_of(block.router, row, block.b_out.shape[-1])
     # Only the chosen experts are touched; sums and products in float64, rounded once.
     w_in, b_in, w_out, b_out = (np.asarray(array[experts], np.float64) for array in block.weights)
     scale = gates.astype(np.float64) * block.output_scale
@@ -128,36 +142,10 @@ def parameter_count(config: ModelConfig) -> int:
     return sum(parameters_by_component(config).values())
 
 
-@dataclasses.dataclass(frozen=True)
-class _Choices:
-    """What the tasks need of one stack: the router rows of their keys, ascending, and the keys themselves;
-    the union of the experts that these choose, layer by layer, ascending.
-    """
-
-    rows: tuple[int, ...]
-    keys: tuple[str, ...]
-    experts: dict[int, tuple[int, ...]]
-
-    @property
-    def folds(self) -> bool:
-        """Whether all tasks have the same key, so that nothing is left to choose."""
-        return len(self.rows) == 1
-
-
-def _choices(model: Translator, stack: StackName, tasks: Sequence[Task]) -> _Choices:
-    router = getattr(model.config, stack).router
-    rows = tuple(sorted({router.key_index(task) for task in tasks}))
-    experts = {}
-    for layer in getattr(model.config, stack).expert_layers:
-        block = getattr(model.network, stack).layers[layer].ffn
-        found = {int(e) for row in rows for e in _choice(block, row)[0]}
-        experts[layer] = tuple(sorted(found))
-    return _Choices(rows, tuple(router.keys[row] for row in rows), experts)
-
-
-def _extracted_config(
-    config: ModelConfig, tasks: Sequence[Task], choices: dict[StackName, _Choices]
+def extracted_config(
+    config: ModelConfig, tasks: Sequence[Task], choices: dict[StackName, Choices]
 ) -> ModelConfig:
+    """The shape of the network that is extracted for `tasks`."""
     stacks: dict[str, Any] = {}
     for name, choice in choices.items():
         stack: StackConfig = getattr(config, name)
@@ -185,7 +173,7 @@ def _folded(stack: StackConfig) -> StackConfig:
 def _reduced(
     block: ExpertFeedForward,
     parameters: dict[str, Any],
-    choice: _Choices,
+    choice: Choices,
     layer: int,
     stack: StackConfig,
 ) -> dict[str, Any]:
@@ -199,48 +187,25 @@ def _reduced(
     rows = np.asarray(choice.rows)
     router = {**reduced["router"], "task_embedding": parameters["router"]["task_embedding"][rows]}
     if stack.router is not None and stack.router.top_k == 1:
-        routing = block.router(*_nothing(block, len(rows)), jnp.asarray(rows))
-        probabilities = np.asarray(routing.probabilities[:, 0], np.float64)
-        logits = np.asarray(routing.logits[:, 0], np.float64)
-        mine = probabilities[:, experts].sum(axis=1)
-        total = np.log(np.exp(logits[:, experts] - logits.max(1, keepdims=True)).sum(axis=1))
-        lost = np.maximum(1 - mine, 1e-30)
-        # log(lost / mine) above the kept columns' own log-sum-exp.
-        router["remainder"] = _float32(total + logits.max(1) + np.log(lost) - np.log(mine))
+        lost = remainder_of(block.router, choice.rows, experts, block.b_out.shape[-1])
+        router["remainder"] = _float32(lost)
     return {**reduced, "router": router}
-
-
-def _choice(block: ExpertFeedForward, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Experts [K] and gates [K] that the network's own router gives the task in `row`."""
-    routing = block.router(*_nothing(block, 1), jnp.array([row]))
-    return np.asarray(routing.experts[0, 0]), np.asarray(routing.gates[0, 0])
-
-
-def _nothing(block: ExpertFeedForward, rows: int) -> tuple[Any, Any]:
-    """States and sentence vectors for a router that looks at neither."""
-    width = block.b_out.shape[-1]
-    return jnp.zeros((rows, 1, width)), jnp.zeros((rows, width))
-
-
-def _by_task(config: ModelConfig) -> list[StackName]:
-    return [
-        name for name, stack in config.stacks if stack.router and stack.router.granularity == "task"
-    ]
 
 
 def _float32(array: np.ndarray) -> Any:
     return jnp.asarray(array, jnp.float32)
 
 
-def _made(model: Translator, tasks: Sequence[Task]) -> str:
+def made_for(parent: str, tasks: Sequence[Task]) -> str:
+    """What a model card says of an extracted network."""
     if len(tasks) == 1:
         return (
-            f"The sub-network of `{model.name}` for {tasks[0].label} (`{tasks[0]}`), extracted by the Task-MoE"
+            f"The sub-network of `{parent}` for {tasks[0].label} (`{tasks[0]}`), extracted by the Task-MoE"
             " workbench: the experts this task uses, folded into dense feed-forward blocks. It translates that"
             " direction as its parent does, and no other."
         )
     named = ", ".join(f"`{task}`" for task in tasks)
     return (
-        f"The sub-network of `{model.name}` for {named}, extracted by the Task-MoE workbench: the experts that"
+        f"The sub-network of `{parent}` for {named}, extracted by the Task-MoE workbench: the experts that"
         " these tasks use and a router over them. It translates these directions as its parent does, and no other."
     )

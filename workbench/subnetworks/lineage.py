@@ -11,9 +11,14 @@ from workbench.tasks import Task
 
 def card_of_part(model: Translator, name: str, made: str) -> str:
     """A model card that says how the checkpoint was made, with the parent's card after it."""
+    return card_with_parent(name, made, model.card)
+
+
+def card_with_parent(name: str, made: str, card: str) -> str:
+    """The same, of the parent's card as text."""
     return (
         f"# {name}\n\n{made} The parent's card follows; its terms hold here too."
-        f"\n\n---\n\n{_without_front_matter(model.card)}"
+        f"\n\n---\n\n{_without_front_matter(card)}"
     )
 
 
