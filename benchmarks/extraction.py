@@ -64,7 +64,7 @@ def write_parent(directory: Path, shape: ModelConfig) -> int:
             np.dtype(np.float32),
             t.shape,
             # The routers' choices differ from task to task and layer to layer.
-            (lambda s=t.shape: random.normal(size=s).astype(np.float32))  # type: ignore[misc]
+            (lambda s=t.shape: np.asarray(random.normal(size=s), np.float32))  # type: ignore[misc]
             if "router" in t.path
             else (lambda s=t.shape: values(s)),  # type: ignore[misc]
         )

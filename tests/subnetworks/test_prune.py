@@ -77,13 +77,13 @@ def test_granularities_average_over_whom_they_are_for(statistics):
 def test_a_threshold_keeps_more_where_importance_is_spread():
     sharp, flat = np.array([0.9, 0.04, 0.03, 0.02, 0.01, 0.0]), np.full(6, 1 / 6)
     # Cumulated before: sharp 0 .9 .94 .97 .99 1, flat 0 .17 .33 .5 .67 .83; two at least of each.
-    assert best_under_threshold([sharp, flat], 6, [2, 2]) == [(0, 1, 2), (0, 1, 2)]
-    assert best_under_threshold([sharp, flat], 8, [2, 2]) == [(0, 1, 2, 3), (0, 1, 2, 3)]
+    assert best_under_threshold([sharp, flat], 6, [2, 2]) == [(0, 1), (0, 1, 2, 3)]
+    assert best_under_threshold([sharp, flat], 8, [2, 2]) == [(0, 1), (0, 1, 2, 3, 4, 5)]
     assert best_under_threshold([sharp, flat], 10, [2, 2]) == [(0, 1, 2, 3), (0, 1, 2, 3, 4, 5)]
     wide = np.concatenate([sharp, np.zeros(6)])
     # With room for more, four remain of the sharp one and the rest goes to the flat ones.
-    kept = best_under_threshold([wide, np.full(12, 1 / 12), np.full(12, 1 / 12)], 18, [2, 2, 2])
-    assert [len(experts) for experts in kept] == [4, 7, 7]
+    kept = best_under_threshold([wide, np.full(12, 1 / 12), np.full(12, 1 / 12)], 24, [2, 2, 2])
+    assert [len(experts) for experts in kept] == [4, 10, 10]
 
 
 def test_a_threshold_needs_room_for_what_the_routers_choose():

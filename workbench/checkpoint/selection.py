@@ -78,7 +78,7 @@ class Selection:
             parent: Any = parameters
             for step in steps:
                 parent = parent[step]
-            experts = held.get(path[:3:2])  # type: ignore[call-overload]
+            experts = held.get((path[0], int(path[2]))) if "ffn" in path else None
             if places[0].tensor.expert is None:
                 parent[last] = jnp.asarray(self._turned(places[0]))
             else:

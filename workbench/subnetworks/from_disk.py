@@ -43,6 +43,7 @@ class DiskExtraction:
         self.tasks = checked_tasks(self.parent, tasks, name)
         self._routers: dict[tuple[StackName, int], Router] = {}
         self._choices: dict[StackName, Choices] = {}
+        self._chosen: dict[tuple[StackName, int, int], tuple[np.ndarray, np.ndarray]] = {}
         for stack in by_task(self.parent):
             shape = getattr(self.parent, stack)
             routers = {layer: self._router(stack, layer) for layer in shape.expert_layers}
@@ -55,9 +56,9 @@ class DiskExtraction:
         """Task -> stack -> layer -> expert -> gate, where routing is by task."""
         table: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
         for task in self.tasks:
-            for (stack, layer), router in self._routers.items():
+            for stack, layer in self._routers:
                 row = getattr(self.parent, stack).router.key_index(task)
-                experts, gates = choice_of(router, row, self.parent.d_model)
+                experts, gates = self._choice(stack, layer, row)
                 table.setdefault(str(task), {}).setdefault(stack, {})[str(layer)] = {
                     str(e): round(float(g), 6) for e, g in zip(experts, gates, strict=True)
                 }
@@ -88,6 +89,12 @@ class DiskExtraction:
             total = getattr(self.parent, stack).experts_in(layer)
             getattr(network, stack).layers[layer].ffn.dispatcher = Held(experts, total)
         return network
+
+    def _choice(self, stack: StackName, layer: int, row: int) -> tuple[np.ndarray, np.ndarray]:
+        key = stack, layer, row
+        if key not in self._chosen:
+            self._chosen[key] = choice_of(self._routers[stack, layer], row, self.parent.d_model)
+        return self._chosen[key]
 
     def _router(self, stack: StackName, layer: int) -> Router:
         shape = getattr(self.parent, stack)
@@ -140,7 +147,7 @@ class DiskExtraction:
         row: int,
     ) -> np.ndarray:
         """One tensor of a folded block: as `fold`, but of arrays as they are stored, [outputs, inputs]."""
-        experts, gates = choice_of(self._routers[stack, layer], row, self.parent.d_model)
+        experts, gates = self._choice(stack, layer, row)
         scales = gates.astype(np.float64) * self.parent.expert_output_scale
         source = {
             ("fc1", "kernel"): "w_in",

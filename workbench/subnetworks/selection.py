@@ -61,7 +61,8 @@ def best_under_threshold(
 
     In each layer, values are divided by their sum and added up from the largest down; a layer keeps experts
     until the sum reaches the threshold, which is the one that keeps `budget` experts in all. So layers that
-    spread their importance keep more. At least `LEAST` (or top_k, or the even share where that is less) remain in each.
+    spread their importance keep more. At least `LEAST` remain in each; where half of an even share is less, that half,
+    but never fewer than top_k.
 
     Raises:
         WorkbenchError: the budget is less than the routers choose.
@@ -77,7 +78,7 @@ def best_under_threshold(
     for layer, (row, order) in enumerate(zip(values, orders, strict=True)):
         shares = row[order] / max(float(row.sum()), np.finfo(float).tiny)
         before = np.cumsum(shares) - shares
-        least = max(top_k[layer], min(LEAST, share, len(row)))
+        least = max(top_k[layer], min(LEAST, share // 2))
         for rank, reached in enumerate(before):
             candidates.append((rank >= least, float(reached), layer, rank))
     numbers = [0] * len(values)
