@@ -45,10 +45,10 @@ def small():
     return shape, *nnx.split(network(shape))
 
 
-def gradients(small, batch, **objective):
+def gradients(small, batch, key=None, **objective):
     _, graph, parameters = small
     objective = dataclasses.replace(RECIPE.objective, **objective)
-    return jax.jit(make_gradients(graph, objective))(parameters, batch, None)
+    return jax.jit(make_gradients(graph, objective))(parameters, batch, key)
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(small):
@@ -104,3 +104,39 @@ def test_padded_rows_count_for_nothing(small):
     assert len(padded.source) == 4
     assert pad_rows(batch, 3, small[0].pad_id) is batch
     close(gradients(small, padded), gradients(small, batch), 1e-5)
+
+
+LIMITS = {
+    "capacity_factor": 0.75,
+    "second_expert": "random",
+    "expert_output_masking": 0.2,
+}
+
+
+def test_padding_takes_no_capacity_and_shifts_no_draw(small):
+    batch = batch_of(small[0], 3)
+    key = jax.random.key(0, impl="rbg")
+    padded = pad_rows(batch, 4, small[0].pad_id)
+    found, wanted = (gradients(small, b, key, **LIMITS) for b in (padded, batch))
+    assert wanted[1]["dropped.encoder.0"] > 0.1
+    close(found, wanted, 1e-5)
+
+
+def test_limits_are_for_training_alone(small):
+    """Without a key, as in validation, nothing is dropped and nothing is masked."""
+    batch = batch_of(small[0], 3)
+    limited, free = gradients(small, batch, **LIMITS), gradients(small, batch)
+    assert limited[0] == free[0]
+    assert "dropped.encoder.0" not in limited[1]
+    trained = gradients(small, batch, jax.random.key(0), **LIMITS)
+    assert abs(trained[0] - free[0]) > 1e-3
+
+
+def test_each_part_of_a_batch_has_its_own_capacity(small):
+    """One direction in the decoder: its two experts get all choices, four times the even share or twice."""
+    batch = batch_of(small[0], 8)
+    key = jax.random.key(0)
+    for count in (1, 4):
+        parts = gradients(small, batch, key, capacity_factor=1.0, accumulate=count)[1]
+        assert parts["dropped.decoder.0"] == pytest.approx(0.5, abs=0.02 * count)
+        assert parts["load.decoder.0"].sum() == pytest.approx(2, rel=1e-5)

@@ -164,9 +164,14 @@ def _fill(kind: Any, table: dict[str, Any], where: str) -> Any:
         elif key == "tasks" and isinstance(value, list):
             values[key] = tuple(parse_task(str(task)) for task in value)
         else:
-            values[key] = tuple(value) if isinstance(value, list) else value
+            values[key] = _tuples(value)
             _check_type(fields[key].type, values[key], place)
     return kind(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, also those in lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _check_type(hint: Any, value: Any, where: str) -> None:
@@ -177,6 +182,10 @@ def _check_type(hint: Any, value: Any, where: str) -> None:
         "bool": lambda v: type(v) is bool,
         "tuple[int, ...]": lambda v: isinstance(v, tuple) and all(type(x) is int for x in v),
         "tuple[str, ...]": lambda v: isinstance(v, tuple) and all(type(x) is str for x in v),
+        "tuple[tuple[int, ...], ...]": lambda v: (
+            isinstance(v, tuple)
+            and all(isinstance(row, tuple) and all(type(x) is int for x in row) for row in v)
+        ),
         "StackConfig": lambda v: False,
         "RouterConfig | None": lambda v: v is None,
         "Granularity": lambda v: type(v) is str,

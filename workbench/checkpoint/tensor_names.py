@@ -64,21 +64,24 @@ def _layer(
         yield from _linear(f"{hf}.fc1", (*block, "fc1"), width, inner)
         yield from _linear(f"{hf}.fc2", (*block, "fc2"), inner, width)
         return
-    router = (*block, "router")
-    shape = (stack.experts, width)
-    yield Tensor(f"{prefix}.ffn.router.classifier.weight", (*router, "kernel"), shape, True)
     assert stack.router is not None
-    if stack.router.granularity == "task":
-        shape = (len(stack.router.keys), width)
-        yield Tensor(
-            f"{prefix}.ffn.router.task_embedding.weight", (*router, "task_embedding"), shape
-        )
+    if not stack.router.assignment:
+        yield from _router(f"{prefix}.ffn.router", (*block, "router"), stack, width)
     for expert in range(stack.experts):
         hf = f"{prefix}.ffn.experts.expert_{expert}"
         yield Tensor(f"{hf}.fc1.weight", (*block, "w_in"), (inner, width), True, expert)
         yield Tensor(f"{hf}.fc1.bias", (*block, "b_in"), (inner,), expert=expert)
         yield Tensor(f"{hf}.fc2.weight", (*block, "w_out"), (width, inner), True, expert)
         yield Tensor(f"{hf}.fc2.bias", (*block, "b_out"), (width,), expert=expert)
+
+
+def _router(
+    name: str, path: tuple[str | int, ...], stack: StackConfig, width: int
+) -> Iterator[Tensor]:
+    yield Tensor(f"{name}.classifier.weight", (*path, "kernel"), (stack.experts, width), True)
+    if stack.router is not None and stack.router.granularity == "task":
+        shape = (len(stack.router.keys), width)
+        yield Tensor(f"{name}.task_embedding.weight", (*path, "task_embedding"), shape)
 
 
 def _attention(name: str, path: tuple[str | int, ...], width: int) -> Iterator[Tensor]:
