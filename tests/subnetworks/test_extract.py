@@ -86,6 +86,17 @@ def test_a_stack_routed_by_token_keeps_its_experts():
     assert [o.token_ids for o in outputs[0]] == [o.token_ids for o in outputs[1]]
 
 
+def test_experts_assigned_by_hand_are_folded_as_learned_ones_are():
+    parent = new_translator("static-target", "static-target", expert_output_scale=0.8)
+    part = extract(parent, [EN_DE])
+    assert part.config.is_dense
+    # Four target languages over four experts: German, the second, has the second two.
+    assert kept_experts(parent, EN_DE)["decoder"] == {"1": {"2": 0.5, "3": 0.5}}
+    proof = prove(parent, part, TEXTS, EN_DE, batch_size=8)
+    assert (proof.identical, proof.different) == (10, 0)
+    assert 0 < proof.largest_logit_difference < 1e-3
+
+
 def test_the_kept_experts_are_the_routers_choice():
     parent = translator("target", "target")
     kept = kept_experts(parent, EN_DE)

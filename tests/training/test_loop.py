@@ -1,4 +1,4 @@
-"""Training: the loss falls, a killed run resumes to the bit, upcycling starts where the dense network was."""
+"""Training: the loss falls, a killed run resumes to the bit, a run without sense ends."""
 
 import dataclasses
 import json
@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import EN_DE, captions, config, network, translator
+from tests.models import captions
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.training.loop import train
 from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
-from workbench.training.upcycling import start_from
 
 LANGUAGES = ("de", "en")
 CODES = {"de": "deu_Latn", "en": "eng_Latn"}
@@ -212,41 +211,3 @@ def test_a_metrics_file_cut_short_by_a_kill_is_read_to_the_cut(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1, "nats": 2.0}\n{"step": 2, "na')
     assert read_metrics(file) == [{"step": 1, "nats": 2.0}]
-
-
-def outputs(made):
-    random = np.random.default_rng(0)
-    source, target = (random.integers(4, 400, (3, 6)).astype(np.int32) for _ in range(2))
-    rows = [np.full(3, row, np.int32) for row in made.config.task_ids(EN_DE)]
-    return np.asarray(made.logits(made(source, target, *rows)[0]))
-
-
-@pytest.mark.parametrize("kind", [("token", "target"), ("sentence", "dense")], ids="-".join)
-def test_experts_that_are_copies_give_the_dense_networks_outputs(kind):
-    dense = translator("dense", "dense").network
-    made = network(config(*kind), seed=3)
-    before = outputs(made)
-    start_from(made, dense, fresh_units=0.0)
-    np.testing.assert_allclose(outputs(made), outputs(dense), rtol=1e-4, atol=2e-4)
-    assert np.abs(outputs(dense) - before).max() > 1
-
-
-def test_fresh_units_are_as_many_as_asked_and_other_ones_in_each_expert():
-    dense = translator("dense", "dense").network
-    made = network(config("token", "target"), seed=3)
-    start_from(made, dense, fresh_units=0.5)
-    block, old = made.encoder.layers[1].ffn, dense.encoder.layers[1].ffn
-    kept = np.asarray((block.w_in[...] == old.fc1.kernel[...]).all(axis=1))  # [E, F]
-    assert 0.3 < kept.mean() < 0.7
-    assert len({row.tobytes() for row in kept}) == 4
-    assert (np.asarray(block.b_in[...])[~kept] == 0).all()
-
-
-def test_networks_of_other_shapes_cannot_be_a_start():
-    dense = network(config("dense", "dense"))
-    with pytest.raises(
-        WorkbenchError, match="Cannot make a dense block of the experts of encoder layer 1"
-    ):
-        start_from(dense, translator("token", "target").network, 0.5)
-    with pytest.raises(WorkbenchError, match="embeddings of shape"):
-        start_from(network(config(vocabulary=510)), translator("dense", "dense").network, 0.5)
