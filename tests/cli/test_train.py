@@ -124,6 +124,9 @@ def test_upcycle_trains_on_as_a_recipe_says(
     # Two experts with a quarter of a place for each token: at least half of the tokens find none.
     assert all(0.45 < line["dropped.encoder.0"] < 1 for line in lines if "nats" in line)
     assert "finished already" in run(*common, *settings).err
+    other = run(*common, *settings, "--set", "model.unit_gates=false")
+    assert other.code == 1
+    assert "model.unit_gates = true begins where" in other.err and "another recipe" in other.err
 
 
 def test_upcycle_refuses(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import check_free, load_model, new_command, positive
+from workbench.cli.output import note
 from workbench.cli.train import add_run_options, follow, recipe_of
 from workbench.errors import WorkbenchError
 
@@ -155,6 +156,11 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         raise WorkbenchError(
             f"{args.recipe} trains {', '.join(foreign)}, which {args.checkpoint} does not know; it knows:"
             f" {', '.join(config.languages)}."
+        )
+    if recipe.model.top_k == 1 and not recipe.model.unit_gates:
+        note(
+            "note: with model.top_k = 1 experts begin with outputs that are smaller than the dense blocks', by"
+            " the router's probability; model.unit_gates = true begins where the dense network was."
         )
     return dataclasses.replace(
         recipe, run=dataclasses.replace(recipe.run, start_from=args.checkpoint)

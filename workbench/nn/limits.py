@@ -24,6 +24,8 @@ def limited(routing: Routing, length: int, training: Training) -> Routing:
     stay as they are, as in GShard.
     """
     options = training.options
+    if options.second_expert == "all" and not options.capacity_factor:
+        return routing
     key = same_on_any_devices(training.key)
     sent = jnp.ones(routing.experts.shape, bool)
     if options.second_expert == "sampling":

@@ -66,18 +66,18 @@ class ObjectiveRecipe:
     compute: Literal["float32", "bfloat16"] = (
         "float32"  # routers and the weights kept are always float32
     )
-    accumulate: int = 1  # parts that a batch is worked through in, for less memory
+    # Parts that a batch is worked through in, for less memory; each has its own capacity and load-balance loss.
+    accumulate: int = 1
     label_smoothing: float = 0.1
     dropout: float = 0.1
     load_balance: float = 0.01  # weight of the load-balance loss
     router_z: float = 0.001  # weight of the router z-loss
+    # These hold in training alone, see `workbench.nn.limits`; a translation never drops anything.
     capacity_factor: float = (
-        0.0  # an expert takes this many even shares of the choices; 0: any number
+        0.0  # an expert takes so many even shares of the choices; 0: any number
     )
-    second_expert: SecondExpert = (
-        "all"  # choices after the first; random: kept with probability 2 x gate
-    )
-    expert_output_masking: float = 0.0  # share of tokens whose expert output is masked in training
+    second_expert: SecondExpert = "all"  # random: sent with probability 2 x gate; sampling: drawn
+    expert_output_masking: float = 0.0  # share of tokens whose expert output is masked
 
     @property
     def options(self) -> TrainingOptions:
