@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import captions
+from tests.models import captions, network, tiny_tokenizer
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.training.loop import train
@@ -24,6 +24,7 @@ from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
 
 LANGUAGES = ("de", "en")
+DENSE = {"encoder_routing": "dense", "decoder_routing": "dense"}
 CODES = {"de": "deu_Latn", "en": "eng_Latn"}
 
 
@@ -176,7 +177,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_ends_when_validation_gets_no_better_and_gives_the_best_weights(
+def test_a_run_from_a_dense_start_ends_when_validation_gets_no_better_and_gives_the_best_weights(
     data, tmp_path, monkeypatch
 ):
     bleu = iter([1.0, 3.0, 2.0, 3.0, 99.0])
@@ -184,11 +185,18 @@ def test_a_run_ends_when_validation_gets_no_better_and_gives_the_best_weights(
         "workbench.training.loop.Validator.__call__",
         lambda *_: {"valid_bleu": {"average": next(bleu)}},
     )
-    recipe = recipe_from(
-        table(data, steps=40, valid_every=2, patience=2, final="best", save_every=100)
-    )
+    how = table(data, steps=40, valid_every=2, patience=2, final="best", save_every=100)
+    how["run"] |= {"start_from": str(tmp_path / "dense"), "fresh_units": 0.0}
+    recipe = recipe_from(how)
+    shape = recipe_from(how | {"model": how["model"] | DENSE}).model_config(500)
+    dense = Translator("dense", shape, tiny_tokenizer(), network(shape))
+    dense.save(tmp_path / "dense")
     seen = []
     model = train(recipe, tmp_path, lambda p: seen.append(p.step))
+    # Adam moves a weight by little more than its learning rate of 0.005 a step, 4 times; experts are copies.
+    kernel = np.asarray(dense.network.encoder.layers[1].ffn.fc1.kernel[...])
+    assert np.abs(model.network.encoder.layers[1].ffn.w_in[...] - kernel).max() < 0.05
+    assert np.abs(kernel).max() > 0.5
     assert seen[-1] == 8  # two validations after the best, at 4
     assert [p.name for p in (tmp_path / "best").iterdir()] == ["step-4"]
     best = leaves(Translator.load(tmp_path / "best/step-4").network)

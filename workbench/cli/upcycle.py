@@ -108,9 +108,9 @@ def _write(args: argparse.Namespace, given: dict[str, Any]) -> None:
 
     place = Path(args.checkpoint)
     options = _DEFAULTS | given
-    shape = ("encoder", "decoder", "experts", "top_k", "every")
+    shape = {name: options[name] for name in ("encoder", "decoder", "experts", "top_k", "every")}
     # Refused before anything is loaded.
-    upcycled_config(read_config(place), *(options[name] for name in shape), args.checkpoint)
+    upcycled_config(read_config(place), **shape, name=args.checkpoint)
     model = upcycle(load_model(args), **options, name=Path(args.output).resolve().name)
     model.provenance = {
         **model.provenance,

@@ -73,9 +73,7 @@ class ObjectiveRecipe:
     load_balance: float = 0.01  # weight of the load-balance loss
     router_z: float = 0.001  # weight of the router z-loss
     # These hold in training alone, see `workbench.nn.limits`; a translation never drops anything.
-    capacity_factor: float = (
-        0.0  # an expert takes so many even shares of the choices; 0: any number
-    )
+    capacity_factor: float = 0.0  # an expert takes so many even shares of choices; 0: any number
     second_expert: SecondExpert = "all"  # random: sent with probability 2 x gate; sampling: drawn
     expert_output_masking: float = 0.0  # share of tokens whose expert output is masked
 
