@@ -26,6 +26,9 @@ class RouterConfig:
     task_key: for task routing, which part of the direction is the task's id.
     keys: for task routing, the known ids in the order of the router's embedding rows: FLORES codes,
         or directions such as `eng_Latn-deu_Latn`.
+    unit_gates: whether a single expert's gate is 1 instead of its probability; more have gates that sum to 1.
+    assignment: for task routing by hand, the K experts of each key, in the order of `keys`; their gates are 1/K
+        and nothing about them is learned. Empty: the router learns its choice.
     remainder: for task routing with one expert chosen, whether the router knows how much of each key's
         probability belongs to experts that were cut away, so that the gates stay what they were.
     """
@@ -34,6 +37,8 @@ class RouterConfig:
     top_k: int = 2
     task_key: TaskKey | None = None
     keys: tuple[str, ...] = ()
+    unit_gates: bool = False
+    assignment: tuple[tuple[int, ...], ...] = ()
     remainder: bool = False
 
     def __post_init__(self) -> None:
@@ -48,11 +53,26 @@ class RouterConfig:
             )
         if self.granularity == "task" and not self.keys:
             raise ConfigError("A task router needs the list of its task keys.")
+        if self.assignment:
+            self._check_assignment()
         if self.remainder and (self.granularity, self.top_k) != ("task", 1):
             raise ConfigError(
                 f"A {self.granularity} router with top_k {self.top_k} has no remainder: it belongs to task"
                 " routing with one expert chosen."
             )
+
+    def _check_assignment(self) -> None:
+        if len(self.assignment) != len(self.keys):
+            raise ConfigError(
+                f"An assignment of experts has a row for each task key: got {len(self.assignment)} rows for"
+                f" {len(self.keys)} keys."
+            )
+        for key, row in zip(self.keys, self.assignment, strict=True):
+            if len(set(row)) != self.top_k or len(row) != self.top_k or min(row) < 0:
+                raise ConfigError(
+                    f"{key} is assigned to the experts {list(row)}: give it top_k = {self.top_k} different"
+                    " ones, counted from 0."
+                )
 
     def key_index(self, task: Task) -> int:
         """Row of this task in the router's embedding; 0 where the router does not look at tasks."""
@@ -103,6 +123,12 @@ class StackConfig:
             raise ConfigError(
                 f"top_k is {self.router.top_k}, but a layer has {self.experts} experts: choose 1 to"
                 f" {self.experts}."
+            )
+        if self.router is not None and any(
+            expert >= self.experts for row in self.router.assignment for expert in row
+        ):
+            raise ConfigError(
+                f"The assignment {self.router.assignment} names experts beyond the {self.experts} of a layer."
             )
         if any(not 0 <= layer < self.depth for layer in self.expert_layers):
             raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import workbench as wb
 from tests.cli.conftest import Run
 from tests.models import CAPTIONS, captions
 from workbench.cli import app
+from workbench.training.recipe import recipe_from
 
 RECIPE = """
 name = "tiny"
@@ -269,9 +271,12 @@ def test_bench(checkpoints: dict[str, str], run: Run) -> None:
 
 def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:
     recipe, output = tmp_path / "tiny.toml", tmp_path / "run"
-    recipe.write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "base.toml").write_text(RECIPE, encoding="utf-8")
+    text = 'extends = "base.toml"\n[objective]\ncapacity_factor = 0.5\n'
+    recipe.write_text(text, encoding="utf-8")
     run("train", recipe, "-o", output).says("nowhere is not a directory")
-    result = run("train", recipe, "-o", output, "--data", CAPTIONS)
+    common = ("train", recipe, "-o", output, "--data", CAPTIONS, "--set", "run.seed=3")
+    result = run(*common)
     assert result.code == 0
     assert "step 2 of 2" in result.err
     place = output / "checkpoint"
@@ -281,12 +286,18 @@ def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:
     assert record["seconds"] > 0
     assert record["valid_bleu"]["average"] >= 0
     card = (place / "README.md").read_text(encoding="utf-8")
-    assert RECIPE.strip() in card
+    followed = recipe_from(tomllib.loads(card.split("```")[3]))
+    assert followed == recipe_from(record["recipe"])
+    assert (followed.name, followed.objective.capacity_factor) == ("tiny", 0.5)
+    assert (followed.run.seed, followed.data.directory) == (3, str(CAPTIONS))
+    lines = [json.loads(x) for x in (output / "metrics.jsonl").read_text().splitlines()]
+    # Both experts are every token's choice, and have places for half of them.
+    assert all(0.4 < line["dropped.decoder.0"] <= 0.5 for line in lines if "nats" in line)
     assert wb.load(place).translate("A dog.", "en", "de", max_length=3)
-    again = run("train", recipe, "-o", output, "--data", CAPTIONS)
+    again = run(*common)
     assert again.code == 0 and "finished already" in again.err
-    recipe.write_text(RECIPE.replace("steps = 2", "steps = 3"), encoding="utf-8")
-    run("train", recipe, "-o", output, "--data", CAPTIONS).says("another recipe")
+    recipe.write_text(text + "[run]\nsteps = 3\n", encoding="utf-8")
+    run(*common).says("another recipe")
 
 
 def test_app_becomes_streamlit(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from tests.models import EN_DE, TASKS, captions, new_translator, stack, translator
+from workbench.config import RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
@@ -85,6 +86,17 @@ def test_a_stack_routed_by_token_keeps_its_experts():
     assert (ours.router.kernel[...] == theirs.router.kernel[...]).all()
     outputs = [m.translate(TEXTS, "en", "de", batch_size=8, max_length=16) for m in (parent, part)]
     assert [o.token_ids for o in outputs[0]] == [o.token_ids for o in outputs[1]]
+
+
+def test_experts_assigned_by_hand_are_folded_as_learned_ones_are():
+    parent = new_translator("static-target", "static-target", expert_output_scale=0.8)
+    part = extract(parent, [EN_DE])
+    assert part.config.is_dense
+    # Four target languages over four experts: German, the second, has the second two.
+    assert kept_experts(parent, EN_DE)["decoder"] == {"1": {"2": 0.5, "3": 0.5}}
+    proof = prove(parent, part, TEXTS, EN_DE, batch_size=8)
+    assert (proof.identical, proof.different) == (10, 0)
+    assert 0 < proof.largest_logit_difference < 1e-3
 
 
 def test_the_kept_experts_are_the_routers_choice():
@@ -179,6 +191,20 @@ def test_with_one_expert_chosen_the_gate_stays_what_it_was():
     twice = again.network.encoder.layers[1].ffn.router(*NOTHING, jnp.array([0, 1]))
     once = own(*NOTHING, jnp.array([0, 1]))
     np.testing.assert_allclose(twice.gates, once.gates, atol=1e-6)
+
+
+def test_an_assignment_by_hand_is_numbered_anew():
+    keys = tuple(sorted({task.target for task in TASKS}))
+    router = RouterConfig("task", 2, "target", keys, assignment=((0, 1), (3, 1), (2, 3), (5, 4)))
+    by_hand = StackConfig(4, (24, 24), (1,), 6, router)
+    parent = new_translator(by_hand, "dense")
+    part = extract(parent, SEVERAL)  # into German, and into Czech
+    assert part.config.encoder.experts == 3
+    assert part.config.encoder.router.keys == ("ces_Latn", "deu_Latn")
+    assert part.config.encoder.router.assignment == ((0, 1), (2, 1))
+    own, whole = (m.network.encoder.layers[1].ffn for m in (part, parent))
+    assert (own.w_in[...] == whole.w_in[...][np.array([0, 1, 3])]).all()
+    assert extract(parent, [EN_DE]).config.encoder.feed_forward_widths == (24, 48)
 
 
 def test_a_part_for_several_tasks_comes_back_from_disk(tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.options import choose_device, new_command
 
 if TYPE_CHECKING:
-    from workbench.config import ModelConfig, StackConfig
+    from workbench.config import ModelConfig, RouterConfig, StackConfig
 
 
 def add_parser(commands: Any) -> None:
@@ -85,7 +85,12 @@ def _stack(stack: StackConfig) -> dict[str, Any]:
         "granularity": router.granularity if router else None,
         "task_key": router.task_key if router else None,
         "top_k": router.top_k if router else None,
+        "assignment": _assignment(router) if router and router.assignment else None,
     }
+
+
+def _assignment(router: RouterConfig) -> dict[str, list[int]]:
+    return {k: list(row) for k, row in zip(router.keys, router.assignment, strict=True)}
 
 
 def _text(table: dict[str, Any]) -> str:
@@ -131,8 +136,9 @@ def _routing(stack: dict[str, Any]) -> str:
         return f"dense, feed-forward width {widths}"
     by = stack["granularity"] + (f" ({stack['task_key']} language)" if stack["task_key"] else "")
     by = by.replace("(pair language)", "(pair of languages)")
+    how = f"chosen by {by}" if stack["assignment"] is None else f"assigned by hand to each {by}"
     layers = ", ".join(map(str, stack["expert_layers"]))
     return (
         f"{stack['experts']} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
-        f" {stack['top_k']} chosen by {by}; feed-forward width {widths}"
+        f" {stack['top_k']} {how}; feed-forward width {widths}"
     )

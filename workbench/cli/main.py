@@ -25,6 +25,7 @@ from workbench.cli import (
     routes,
     train,
     translate,
+    upcycle,
     usage,
 )
 from workbench.errors import WorkbenchError
@@ -41,6 +42,7 @@ COMMANDS = (
     compare,
     bench,
     train,
+    upcycle,
     quantize,
     convert,
     app,

@@ -6,15 +6,16 @@ import jax
 from flax import nnx
 
 from workbench.config import ModelConfig
-from workbench.nn.linear import dropout
 from workbench.nn.positions import sinusoidal_positions
+from workbench.nn.training_mode import Training, dropout, over, split
 from workbench.nn.transformer import Decoder, Encoded, Encoder, StackRouting
 
 
 class TranslationNetwork(nnx.Module):
     """Pre-norm encoder-decoder in the M2M100 / NLLB-MoE shape; source and target share one embedding.
 
-    Every method is a pure function of its arguments and the parameters. `key` switches dropout on.
+    Every method is a pure function of its arguments and the parameters. `training` says what is done
+    differently while it is trained; without it this is inference.
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
@@ -30,39 +31,37 @@ class TranslationNetwork(nnx.Module):
         self,
         tokens: jax.Array,
         first: jax.Array | int = 0,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        training: Training | None = None,
     ) -> jax.Array:
         """Embeddings [B, T, D] of int32 tokens [B, T], the first of them at position `first`."""
         x = self.embedding[...][tokens]
         if self.config.scale_embedding:
             x = x * self.config.d_model**0.5
         positions = sinusoidal_positions(first, tokens.shape[1], self.config.d_model)
-        return dropout(x + positions.astype(x.dtype), rate, key)
+        return dropout(x + positions.astype(x.dtype), training)
 
     def encode(
         self,
         source: jax.Array,
         task_ids: jax.Array,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        training: Training | None = None,
     ) -> Encoded:
         """Encode source tokens [B, S], padded with pad_id; task_ids: encoder router rows [B]."""
-        first, second = (None, None) if key is None else jax.random.split(key)
+        first, second = split(training, 2)
         mask = source != self.config.pad_id
-        return self.encoder(self.embed(source, 0, rate, first), mask, task_ids, rate, second)
+        return self.encoder(self.embed(source, 0, first), mask, task_ids, over(second, mask))
 
     def decode(
         self,
         target: jax.Array,
         encoded: Encoded,
         task_ids: jax.Array,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        training: Training | None = None,
     ) -> tuple[jax.Array, StackRouting]:
         """States [B, T, D] of decoder inputs [B, T] (teacher forcing), and the decoder's routing."""
-        first, second = (None, None) if key is None else jax.random.split(key)
-        return self.decoder(self.embed(target, 0, rate, first), encoded, task_ids, rate, second)
+        first, second = split(training, 2)
+        second = over(second, target != self.config.pad_id)
+        return self.decoder(self.embed(target, 0, first), encoded, task_ids, second)
 
     def logits(self, states: jax.Array) -> jax.Array:
         """Vocabulary logits [..., V] of decoder states [..., D]."""
@@ -74,11 +73,10 @@ class TranslationNetwork(nnx.Module):
         target: jax.Array,
         encoder_task_ids: jax.Array,
         decoder_task_ids: jax.Array,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        training: Training | None = None,
     ) -> tuple[jax.Array, dict[str, StackRouting]]:
         """Decoder states [B, T, D] and `{"encoder": ..., "decoder": ...}` routing, layer by layer."""
-        first, second = (None, None) if key is None else jax.random.split(key)
-        encoded = self.encode(source, encoder_task_ids, rate, first)
-        states, routing = self.decode(target, encoded, decoder_task_ids, rate, second)
+        first, second = split(training, 2)
+        encoded = self.encode(source, encoder_task_ids, first)
+        states, routing = self.decode(target, encoded, decoder_task_ids, second)
         return states, {"encoder": encoded.routing, "decoder": routing}

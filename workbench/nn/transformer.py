@@ -11,8 +11,9 @@ from flax import nnx
 from workbench.config import ModelConfig, StackConfig
 from workbench.nn.attention import Attention
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
-from workbench.nn.linear import LayerNorm, dropout
+from workbench.nn.linear import LayerNorm
 from workbench.nn.routers import Routing, sentence_mean
+from workbench.nn.training_mode import Training, dropout, inside, split
 
 #: Routing of the layers with experts, in order of depth.
 StackRouting = tuple[Routing, ...]
@@ -57,11 +58,15 @@ def _block(
 
 
 def _feed(
-    block: FeedForward | ExpertFeedForward, x: jax.Array, sentence: jax.Array, task_ids: jax.Array
+    block: FeedForward | ExpertFeedForward,
+    x: jax.Array,
+    sentence: jax.Array,
+    task_ids: jax.Array,
+    training: Training | None,
 ) -> tuple[jax.Array, StackRouting]:
     if isinstance(block, FeedForward):
         return block(x), ()
-    output, routing = block(x, sentence, task_ids)
+    output, routing = block(x, sentence, task_ids, training)
     return output, (routing,)
 
 
@@ -76,16 +81,16 @@ class EncoderLayer(nnx.Module):
         self.ffn = _block(config, stack, layer, rngs)
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, rate: float, key: jax.Array | None
+        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, training: Training | None
     ) -> tuple[jax.Array, StackRouting]:
         """States [B, S, D] -> states and routing."""
-        first, second = (None, None) if key is None else jax.random.split(key)
+        first, second = split(training, 2)
         y = self.self_attn_layer_norm(x)
         y = self.self_attn(y, *self.self_attn.keys_values(y), mask[:, None, None, :])
-        x = x + dropout(y, rate, first)
+        x = x + dropout(y, first)
         y = self.final_layer_norm(x)
-        y, routing = _feed(self.ffn, y, sentence_mean(y, mask), task_ids)
-        return x + dropout(y, rate, second), routing
+        y, routing = _feed(self.ffn, y, sentence_mean(y, mask), task_ids, inside(second, 1))
+        return x + dropout(y, second), routing
 
 
 class DecoderLayer(nnx.Module):
@@ -109,15 +114,14 @@ class DecoderLayer(nnx.Module):
         source_mask: jax.Array,
         sentence: jax.Array,
         task_ids: jax.Array,
-        rate: float,
-        key: jax.Array | None,
+        training: Training | None,
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array], StackRouting]:
         """States [B, T, D] of the tokens from `position` on -> states, own keys and values, routing.
 
         own: cached keys and values [B, H, capacity, D/H], into which those of `x` are written; None when
         `x` is the whole target. source: the keys and values of the encoder's states.
         """
-        first, second, third = (None,) * 3 if key is None else jax.random.split(key, 3)
+        first, second, third = split(training, 3)
         length = x.shape[1]
         y = self.self_attn_layer_norm(x)
         keys, values = self.self_attn.keys_values(y)
@@ -126,13 +130,13 @@ class DecoderLayer(nnx.Module):
             values = jax.lax.dynamic_update_slice_in_dim(own[1], values, position, axis=2)
         visible = jnp.arange(keys.shape[2])[None] <= position + jnp.arange(length)[:, None]
         y = self.self_attn(y, keys, values, visible[None, None])
-        x = x + dropout(y, rate, first)
+        x = x + dropout(y, first)
         y = self.cross_attn_layer_norm(x)
         y = self.cross_attn(y, *source, source_mask[:, None, None, :])
-        x = x + dropout(y, rate, second)
+        x = x + dropout(y, second)
         y = self.final_layer_norm(x)
-        y, routing = _feed(self.ffn, y, sentence, task_ids)
-        return x + dropout(y, rate, third), (keys, values), routing
+        y, routing = _feed(self.ffn, y, sentence, task_ids, inside(third, 1))
+        return x + dropout(y, third), (keys, values), routing
 
 
 class Encoder(nnx.Module):
@@ -145,13 +149,12 @@ class Encoder(nnx.Module):
         self.layer_norm = LayerNorm(config.d_model)
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, rate: float, key: jax.Array | None
+        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, training: Training | None
     ) -> Encoded:
         """Embeddings [B, S, D], mask [B, S] -> Encoded."""
         routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
-            inner = None if key is None else jax.random.fold_in(key, index)
-            x, chosen = layer(x, mask, task_ids, rate, inner)
+            x, chosen = layer(x, mask, task_ids, inside(training, index))
             routing += chosen
         return Encoded(self.layer_norm(x), mask, routing)
 
@@ -182,16 +185,15 @@ class Decoder(nnx.Module):
         x: jax.Array,
         encoded: Encoded,
         task_ids: jax.Array,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        training: Training | None = None,
     ) -> tuple[jax.Array, StackRouting]:
         """The whole target at once: embeddings [B, T, D] -> states [B, T, D] and routing."""
         sentence = sentence_mean(encoded.states, encoded.mask)
         routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
-            inner = None if key is None else jax.random.fold_in(key, index)
+            inner = inside(training, index)
             source = layer.cross_attn.keys_values(encoded.states)
-            x, _, chosen = layer(x, None, source, 0, encoded.mask, sentence, task_ids, rate, inner)
+            x, _, chosen = layer(x, None, source, 0, encoded.mask, sentence, task_ids, inner)
             routing += chosen
         return self.layer_norm(x), routing
 
@@ -216,7 +218,6 @@ class Decoder(nnx.Module):
                 source_mask,
                 sentence,
                 task_ids,
-                0.0,
                 None,
             )
             own.append(kept)

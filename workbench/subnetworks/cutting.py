@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from workbench.config import ModelConfig, StackConfig, StackName
+from workbench.nn.dispatch import ExpertWeights
 from workbench.nn.network import TranslationNetwork
 
 #: (stack, layer) -> the experts that this layer keeps, in ascending order. Layers that keep all are left out.
@@ -69,11 +70,14 @@ def cut_block(
 
     The softmax is then over the kept columns: the same as masking the logits of the others.
     """
-    rows = np.asarray(experts)
     router = dict(parameters["router"])
     router["kernel"] = router["kernel"][:, np.asarray(columns if columns is not None else experts)]
-    weights = {name: parameters[name][rows] for name in ("w_in", "b_in", "w_out", "b_out")}
-    return {"router": router, **weights}
+    return {"router": router, **cut_weights(parameters, experts)}
+
+
+def cut_weights(parameters: Mapping[str, Any], experts: Sequence[int]) -> dict[str, Any]:
+    """The weights of `experts` alone."""
+    return {name: parameters[name][np.asarray(experts)] for name in ExpertWeights._fields}
 
 
 def build(config: ModelConfig, parameters: Any) -> TranslationNetwork:

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from workbench.checkpoint.components import parameters_by_component
-from workbench.config import ModelConfig, StackConfig, StackName
+from workbench.config import ModelConfig, RouterConfig, StackConfig, StackName
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
 from workbench.subnetworks.choices import Choices, by_task, choice_of, choices_of, remainder_of
-from workbench.subnetworks.cutting import build, cut_block, parameters_of, with_experts
+from workbench.subnetworks.cutting import build, cut_block, cut_weights, parameters_of, with_experts
 from workbench.subnetworks.lineage import card_of_part, languages_of, provenance_of_part
 from workbench.tasks import Task, parse_task
 
@@ -154,11 +154,29 @@ def extracted_config(
             continue
         assert stack.router is not None
         router = dataclasses.replace(
-            stack.router, keys=choice.keys, remainder=stack.router.top_k == 1
+            stack.router,
+            keys=choice.keys,
+            assignment=_renumbered(stack, choice),
+            remainder=needs_remainder(stack.router),
         )
         counts = [len(choice.experts[layer]) for layer in stack.expert_layers]
         stacks[name] = dataclasses.replace(with_experts(stack, counts), router=router)
     return dataclasses.replace(config, **stacks, languages=languages_of(tasks), tasks=tuple(tasks))
+
+
+def needs_remainder(router: RouterConfig) -> bool:
+    """Whether gates would change when a task router loses columns: a single one that is a probability."""
+    return router.top_k == 1 and not router.unit_gates and not router.assignment
+
+
+def _renumbered(stack: StackConfig, choice: Choices) -> tuple[tuple[int, ...], ...]:
+    """An assignment by hand, of the keys that stay, to the experts as they are numbered now."""
+    assert stack.router is not None
+    if not stack.router.assignment:
+        return ()
+    # By hand, all layers of a stack have the same experts for a key.
+    union = choice.experts[stack.expert_layers[0]]
+    return tuple(tuple(union.index(e) for e in stack.router.assignment[row]) for row in choice.rows)
 
 
 def _folded(stack: StackConfig) -> StackConfig:
@@ -183,10 +201,12 @@ def _reduced(
     its probability among all, which does: what the lost columns had is kept as one logit, the remainder.
     """
     experts = choice.experts[layer]
+    if stack.router is not None and stack.router.assignment:
+        return {**cut_weights(parameters, experts), "router": {}}
     reduced = cut_block(parameters, experts)
     rows = np.asarray(choice.rows)
     router = {**reduced["router"], "task_embedding": parameters["router"]["task_embedding"][rows]}
-    if stack.router is not None and stack.router.top_k == 1:
+    if stack.router is not None and needs_remainder(stack.router):
         lost = remainder_of(block.router, choice.rows, experts, block.b_out.shape[-1])
         router["remainder"] = _float32(lost)
     return {**reduced, "router": router}
