@@ -58,13 +58,27 @@ class Selection:
         array = read_tensor(place.stored)
         if place.scale is not None:
             array = widen(array, read_tensor(place.scale))
-        # A sum is as finite as its parts, and costs one pass without a second array.
-        if not np.isfinite(array.sum(dtype=np.float64)) and not np.isfinite(array).all():
-            raise CheckpointError(
-                f"{place.stored.file}: {place.tensor.name} holds NaN or infinite values."
-            )
+        _check(array, place)
         array = array.astype(np.float32, copy=False)
         return array[tuple(slice(0, size) for size in place.tensor.shape)]
+
+    def read_into(self, path: Path_, expert: int | None, target: np.ndarray) -> None:
+        """The same, into `target`: whole rows of float32."""
+        place = self._places[path, expert]
+        plain = place.stored.dtype == "F32" and place.stored.shape == target.shape
+        if not plain or not target.flags.c_contiguous:
+            target[...] = self.read(path, expert)
+            return
+        with place.stored.file.open("rb", buffering=0) as file:
+            file.seek(place.stored.start)
+            read = file.readinto(target.reshape(-1).view(np.uint8))
+        if read != place.stored.size:
+            target[...] = self.read(path, expert)  # in pieces, or with its own complaint
+        _check(target, place)
+
+    def shape(self, path: Path_, expert: int | None = None) -> tuple[int, ...]:
+        """The shape of a tensor as `read` gives it."""
+        return self._places[path, expert].tensor.shape
 
     def network(self, held: Mapping[tuple[Any, int], tuple[int, ...]]) -> TranslationNetwork:
         """The network with all of its parameters but the experts that `held` (by stack and layer) leaves out."""
@@ -111,6 +125,18 @@ def write_new(
             NewTensor(tensor.name, ON_DISK[dtype], full, partial(_padded, make(tensor), full))
         )
     write_tensors(directory, new)
+
+
+def _check(array: np.ndarray, place: Place) -> None:
+    """Raise CheckpointError where a value is not finite."""
+    flat = array.reshape(-1)
+    # A sum of squares is as finite as what is summed (unless it overflows), in one pass without a second array.
+    if array.dtype == np.float32 and np.isfinite(np.dot(flat, flat)):
+        return
+    if not np.isfinite(array.astype(np.float32, copy=False)).all():
+        raise CheckpointError(
+            f"{place.stored.file}: {place.tensor.name} holds NaN or infinite values."
+        )
 
 
 def _padded(make: Callable[[], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

@@ -82,6 +82,7 @@ def _stack(stack: StackConfig) -> dict[str, Any]:
         "feed_forward_widths": list(stack.feed_forward_widths),
         "expert_layers": list(stack.expert_layers),
         "experts": stack.experts,
+        **({"experts_by_layer": list(stack.experts_by_layer)} if stack.experts_by_layer else {}),
         "granularity": router.granularity if router else None,
         "task_key": router.task_key if router else None,
         "top_k": router.top_k if router else None,
@@ -138,7 +139,8 @@ def _routing(stack: dict[str, Any]) -> str:
     by = by.replace("(pair language)", "(pair of languages)")
     how = f"chosen by {by}" if stack["assignment"] is None else f"assigned by hand to each {by}"
     layers = ", ".join(map(str, stack["expert_layers"]))
+    counts = " and ".join(map(str, stack.get("experts_by_layer", [stack["experts"]])))
     return (
-        f"{stack['experts']} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
+        f"{counts} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
         f" {stack['top_k']} {how}; feed-forward width {widths}"
     )

@@ -127,13 +127,14 @@ def _write(args: argparse.Namespace, given: dict[str, Any]) -> None:
 
 def _parent(place: Path) -> dict[str, Any]:
     """The dense checkpoint, for provenance."""
-    from workbench.checkpoint.directory import PROVENANCE, WEIGHTS
+    from workbench.checkpoint import PROVENANCE
+    from workbench.checkpoint.tensor_files import weight_files
     from workbench.cli.provenance import sha256
 
     kept = place / PROVENANCE
     return {
         "name": place.resolve().name,
-        "sha256": sha256(place / WEIGHTS),
+        "sha256": sha256(*weight_files(place)),
         "provenance": json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {},
     }
 

@@ -155,9 +155,24 @@ class DiskExtraction:
             ("fc2", "kernel"): "w_out",
             ("fc2", "bias"): "b_out",
         }[name]  # type: ignore[index]
-        arrays = [self.selection.read((*block, source), int(expert)) for expert in experts]
-        if source in ("w_in", "b_in"):
-            return np.concatenate(arrays)
-        # Products in float64, rounded once, as in memory.
-        scaled = [array * scale for array, scale in zip(arrays, scales, strict=True)]
-        return sum(scaled[1:], scaled[0]) if source == "b_out" else np.concatenate(scaled, axis=1)
+        shape = self.selection.shape((*block, source), int(experts[0]))
+        if source == "b_out":
+            biases = [self.selection.read((*block, source), int(e)) for e in experts]
+            return sum(scale * bias for scale, bias in zip(scales, biases, strict=True))
+        # Into its place, without a second copy: this is what extraction spends its time on.
+        size, count = shape[-1 if source == "w_out" else 0], len(experts)
+        if source != "w_out":
+            joined = np.empty((count * size, *shape[1:]), np.float32)
+            for k, expert in enumerate(experts):
+                part = joined[k * size : (k + 1) * size]
+                self.selection.read_into((*block, source), int(expert), part)
+            return joined
+        joined = np.empty((shape[0], count * size), np.float32)
+        part = np.empty(shape, np.float32)
+        for k, (expert, scale) in enumerate(zip(experts, scales, strict=True)):
+            self.selection.read_into((*block, source), int(expert), part)
+            # A product of two float32 is rounded once either way; another factor needs float64 for that.
+            factor = np.float32(scale) if np.float32(scale) == scale else scale
+            into = joined[:, k * size : (k + 1) * size]
+            np.multiply(part, factor, out=into, casting="same_kind")
+        return joined
