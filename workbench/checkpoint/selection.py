@@ -71,7 +71,7 @@ class Selection:
             return
         with place.stored.file.open("rb", buffering=0) as file:
             file.seek(place.stored.start)
-            read = file.readinto(target.reshape(-1).view(np.uint8))
+            read = file.readinto(target.reshape(-1).view(np.uint8).data)
         if read != place.stored.size:
             target[...] = self.read(path, expert)  # in pieces, or with its own complaint
         _check(target, place)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from workbench.config import ModelConfig, StackConfig, StackName
+from workbench.config import ModelConfig, RouterConfig, StackConfig, StackName
 from workbench.nn.dispatch import ExpertWeights
 from workbench.nn.network import TranslationNetwork
 
@@ -20,15 +20,19 @@ Kept = Mapping[tuple[StackName, int], tuple[int, ...]]
 
 
 def with_experts(
-    stack: StackConfig, counts: Sequence[int], groups: Sequence[tuple[int, ...]] = ()
+    stack: StackConfig,
+    counts: Sequence[int],
+    groups: Sequence[tuple[int, ...]] = (),
+    router: RouterConfig | None = None,
 ) -> StackConfig:
-    """`stack` with as many experts in each of its layers with experts as `counts` says."""
+    """`stack` with as many experts in each of its layers with experts as `counts` says, and `router` if given."""
     uneven = len(set(counts)) > 1
     return dataclasses.replace(
         stack,
         experts=max(counts),
         experts_by_layer=tuple(counts) if uneven else (),
         router_groups=tuple(groups) if any(groups) else (),
+        router=router or stack.router,
     )
 
 

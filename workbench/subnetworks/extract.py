@@ -160,7 +160,7 @@ def extracted_config(
             remainder=needs_remainder(stack.router),
         )
         counts = [len(choice.experts[layer]) for layer in stack.expert_layers]
-        stacks[name] = dataclasses.replace(with_experts(stack, counts), router=router)
+        stacks[name] = with_experts(stack, counts, router=router)
     return dataclasses.replace(config, **stacks, languages=languages_of(tasks), tasks=tuple(tasks))
 
 
@@ -202,7 +202,7 @@ def _reduced(
     """
     experts = choice.experts[layer]
     if stack.router is not None and stack.router.assignment:
-        return {**cut_weights(parameters, experts), "router": {}}
+        return {**parameters, **cut_weights(parameters, experts)}
     reduced = cut_block(parameters, experts)
     rows = np.asarray(choice.rows)
     router = {**reduced["router"], "task_embedding": parameters["router"]["task_embedding"][rows]}
