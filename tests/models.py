@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,11 @@ import workbench
 from workbench.config import ModelConfig, RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.nn.network import TranslationNetwork
+from workbench.routing.statistics import Statistics, routed_layers
 from workbench.tasks import Task, key_of
 from workbench.text.corpus import read_lines
 from workbench.text.tokenizer import Tokenizer
+from workbench.training.stacks import even_assignment
 
 CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
 LANGUAGES = ("ces_Latn", "deu_Latn", "eng_Latn", "fra_Latn")
@@ -53,16 +56,19 @@ def stack(
     experts: int = 4,
     top_k: int = 2,
     expert_layers: tuple[int, ...] = (1,),
+    unit_gates: bool = False,
 ) -> StackConfig:
-    """A stack of 4 heads; `routing`: dense, token, sentence, source, target or pair."""
+    """A stack of 4 heads; `routing`: dense, token, sentence, source, target, pair or static-target and the like."""
     widths = (width,) * layers
     if routing == "dense":
         return StackConfig(4, widths)
     if routing in ("token", "sentence"):
-        router = RouterConfig(routing, top_k)  # type: ignore[arg-type]
+        router = RouterConfig(routing, top_k, unit_gates=unit_gates)  # type: ignore[arg-type]
     else:
-        keys = tuple(sorted({key_of(task, routing) for task in TASKS}))  # type: ignore[arg-type]
-        router = RouterConfig("task", top_k, routing, keys)  # type: ignore[arg-type]
+        key: Any = routing.removeprefix("static-")
+        keys = tuple(sorted({key_of(task, key) for task in TASKS}))
+        assignment = even_assignment(keys, experts, top_k) if key != routing else ()
+        router = RouterConfig("task", top_k, key, keys, unit_gates, assignment)
     return StackConfig(4, widths, expert_layers, experts, router)
 
 
@@ -129,3 +135,19 @@ def new_translator(
 def translator(encoder: str = "dense", decoder: str = "dense", seed: int = 0) -> Translator:
     """A translator that tests share and must not change: its programs are compiled once a run."""
     return new_translator(encoder, decoder, seed)
+
+
+def made_up(shape: ModelConfig, tasks: tuple[Task, ...] = TASKS, seed: int = 0) -> Statistics:
+    """Statistics that nobody gathered: distinct shares in every layer, the order of experts drawn."""
+    layers, experts = routed_layers(shape)
+    random = np.random.default_rng(seed)
+    top1 = np.zeros((len(tasks), len(layers), max(experts)))
+    for t in range(len(tasks)):
+        for i, count in enumerate(experts):
+            top1[t, i, :count] = random.permutation(np.arange(1, count + 1)) / (
+                count * (count + 1) / 2
+            )
+    conf = np.where(top1 > 0, random.uniform(0.3, 0.9, top1.shape), 0)
+    return Statistics(
+        top1, np.minimum(2 * top1, 1), conf, conf, top1 / 2, tuple(map(str, tasks)), layers, experts
+    )

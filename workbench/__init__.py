@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from workbench.evaluation.quality import Scores, evaluate
     from workbench.evaluation.speed import Speeds, benchmark
     from workbench.evaluation.testset import TestSet, load_testset
+    from workbench.routing.gathering import gather_statistics
+    from workbench.routing.statistics import Statistics
     from workbench.routing.trace import Routes, trace_routes
     from workbench.routing.usage import Usage, expert_usage
     from workbench.subnetworks.extract import extract
+    from workbench.subnetworks.merge import merge
     from workbench.subnetworks.proof import Proof, prove
+    from workbench.subnetworks.prune import prune
+    from workbench.subnetworks.report import Report, report
     from workbench.tasks import Task, parse_task
 
     load = Translator.load
@@ -41,7 +46,13 @@ _HOMES = {
     "trace_routes": "workbench.routing.trace",
     "Usage": "workbench.routing.usage",
     "expert_usage": "workbench.routing.usage",
+    "Statistics": "workbench.routing.statistics",
+    "gather_statistics": "workbench.routing.gathering",
     "extract": "workbench.subnetworks.extract",
+    "merge": "workbench.subnetworks.merge",
+    "prune": "workbench.subnetworks.prune",
+    "Report": "workbench.subnetworks.report",
+    "report": "workbench.subnetworks.report",
     "Proof": "workbench.subnetworks.proof",
     "prove": "workbench.subnetworks.proof",
     "Task": "workbench.tasks",
@@ -50,9 +61,11 @@ _HOMES = {
 
 __all__ = [
     "Proof",
+    "Report",
     "Routes",
     "Scores",
     "Speeds",
+    "Statistics",
     "Task",
     "TestSet",
     "Translation",
@@ -63,10 +76,14 @@ __all__ = [
     "evaluate",
     "expert_usage",
     "extract",
+    "gather_statistics",
     "load",
     "load_testset",
+    "merge",
     "parse_task",
     "prove",
+    "prune",
+    "report",
     "trace_routes",
 ]
 

@@ -26,12 +26,20 @@ class RouterConfig:
     task_key: for task routing, which part of the direction is the task's id.
     keys: for task routing, the known ids in the order of the router's embedding rows: FLORES codes,
         or directions such as `eng_Latn-deu_Latn`.
+    unit_gates: whether a single expert's gate is 1 instead of its probability; more have gates that sum to 1.
+    assignment: for task routing by hand, the K experts of each key, in the order of `keys`; their gates are 1/K
+        and nothing about them is learned. Empty: the router learns its choice.
+    remainder: for task routing with one expert chosen, whether the router knows how much of each key's
+        probability belongs to experts that were cut away, so that the gates stay what they were.
     """
 
     granularity: Granularity = "token"
     top_k: int = 2
     task_key: TaskKey | None = None
     keys: tuple[str, ...] = ()
+    unit_gates: bool = False
+    assignment: tuple[tuple[int, ...], ...] = ()
+    remainder: bool = False
 
     def __post_init__(self) -> None:
         if self.granularity not in ("token", "sentence", "task"):
@@ -45,6 +53,26 @@ class RouterConfig:
             )
         if self.granularity == "task" and not self.keys:
             raise ConfigError("A task router needs the list of its task keys.")
+        if self.assignment:
+            self._check_assignment()
+        if self.remainder and (self.granularity, self.top_k) != ("task", 1):
+            raise ConfigError(
+                f"A {self.granularity} router with top_k {self.top_k} has no remainder: it belongs to task"
+                " routing with one expert chosen."
+            )
+
+    def _check_assignment(self) -> None:
+        if len(self.assignment) != len(self.keys):
+            raise ConfigError(
+                f"An assignment of experts has a row for each task key: got {len(self.assignment)} rows for"
+                f" {len(self.keys)} keys."
+            )
+        for key, row in zip(self.keys, self.assignment, strict=True):
+            if len(set(row)) != self.top_k or len(row) != self.top_k or min(row) < 0:
+                raise ConfigError(
+                    f"{key} is assigned to the experts {list(row)}: give it top_k = {self.top_k} different"
+                    " ones, counted from 0."
+                )
 
     def key_index(self, task: Task) -> int:
         """Row of this task in the router's embedding; 0 where the router does not look at tasks."""
@@ -66,8 +94,13 @@ class StackConfig:
     feed_forward_widths: hidden width F of each layer's feed-forward block; its length is the depth.
         In a layer with experts it is the width of one expert.
     expert_layers: indices of the layers whose feed-forward block is a mixture of experts.
-    experts: experts in each of those layers.
+    experts: experts in each of those layers; where they differ, in the layer that has most.
     router: how they are chosen; None in a dense stack.
+    experts_by_layer: experts of each of `expert_layers`, where pruning left more of them in one layer than in
+        another; empty where all have `experts`.
+    router_groups: of each of `expert_layers`, the expert that each column of the router belongs to, where
+        experts were merged and share one; an expert's probability is the sum over its columns. Empty: column i
+        belongs to expert i.
     """
 
     heads: int
@@ -75,6 +108,8 @@ class StackConfig:
     expert_layers: tuple[int, ...] = ()
     experts: int = 0
     router: RouterConfig | None = None
+    experts_by_layer: tuple[int, ...] = ()
+    router_groups: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.feed_forward_widths or min(self.feed_forward_widths) < 1 or self.heads < 1:
@@ -89,10 +124,52 @@ class StackConfig:
                 f"top_k is {self.router.top_k}, but a layer has {self.experts} experts: choose 1 to"
                 f" {self.experts}."
             )
+        if self.router is not None and any(
+            expert >= self.experts for row in self.router.assignment for expert in row
+        ):
+            raise ConfigError(
+                f"The assignment {self.router.assignment} names experts beyond the {self.experts} of a layer."
+            )
         if any(not 0 <= layer < self.depth for layer in self.expert_layers):
             raise ConfigError(
                 f"Expert layers {self.expert_layers} in a stack of {self.depth} layers."
             )
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        counts = self.experts_by_layer
+        if counts and (
+            self.router is None
+            or len(counts) != len(self.expert_layers)
+            or max(counts) != self.experts
+            or min(counts) < self.router.top_k
+        ):
+            raise ConfigError(
+                f"experts_by_layer is {counts}: give each of the layers {self.expert_layers} at least top_k"
+                f" experts, and the largest layer {self.experts}."
+            )
+        if self.router_groups and (
+            len(self.router_groups) != len(self.expert_layers)
+            or any(
+                set(groups) != set(range(self.experts_in(layer)))
+                for layer, groups in zip(self.expert_layers, self.router_groups, strict=False)
+            )
+        ):
+            raise ConfigError(
+                "router_groups must give each layer with experts a list that names each of its experts."
+            )
+
+    def experts_in(self, layer: int) -> int:
+        """Experts of the layer with this index; 0 where its feed-forward block is dense."""
+        if layer not in self.expert_layers:
+            return 0
+        counts = self.experts_by_layer
+        return counts[self.expert_layers.index(layer)] if counts else self.experts
+
+    def groups_in(self, layer: int) -> tuple[int, ...]:
+        """The expert that each router column of a layer belongs to; empty: column i belongs to expert i."""
+        groups = self.router_groups
+        return groups[self.expert_layers.index(layer)] if groups else ()
 
     @property
     def depth(self) -> int:

@@ -64,6 +64,21 @@ def test_what_is_saved_comes_back(kind, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_an_assignment_by_hand_comes_back_and_has_no_tensor(tmp_path):
+    model = new_translator("static-pair", stack("token", top_k=1, unit_gates=True))
+    model.save(tmp_path / "it")
+    again = Translator.load(tmp_path / "it")
+    assert again.config == model.config
+    assert again.config.encoder.router.assignment[:3] == ((0, 1), (2, 3), (0, 1))
+    assert again.config.decoder.router.unit_gates
+    names = load_file(tmp_path / "it/model.safetensors")
+    assert [name for name in names if "router" in name] == [
+        "model.decoder.layers.1.ffn.router.classifier.weight"
+    ]
+    for a, b in zip(leaves(model.network), leaves(again.network), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_bfloat16_halves_the_file_and_rounds_once(saved, tmp_path):
     model = translator("token", "target")
     model.save(tmp_path / "half", dtype="bfloat16")
@@ -177,6 +192,7 @@ def test_a_file_cut_short_is_called_so(broken, keep):
 )
 def test_a_missing_file_is_named(broken, file, says):
     (broken / file).unlink()
+    (broken / "tokenizer.json").unlink()  # which could stand in for the SentencePiece model
     with pytest.raises(WorkbenchError, match=says):
         Translator.load(broken)
 
@@ -220,6 +236,10 @@ def ours(**changes):
         (lambda t: t["workbench"]["encoder"].update(heads=0), "heads >= 1"),
         (lambda t: t["workbench"]["decoder"]["router"].update(top_k=9), "top_k is 9"),
         (lambda t: t["workbench"]["decoder"]["router"].update(granularity="word"), "'word'"),
+        (lambda t: t["workbench"]["decoder"]["router"].update(assignment=[[0, "1"]]), "assignment"),
+        (lambda t: t["workbench"]["decoder"]["router"].update(assignment=[0, 1]), "assignment"),
+        (lambda t: t["workbench"]["decoder"]["router"].update(assignment=[[0, 1]]), "1 rows for 4"),
+        (lambda t: t["workbench"]["decoder"]["router"].update(unit_gates=1), "unit_gates"),
         (lambda t: t["workbench"]["decoder"]["router"].update(keys=[]), "list of its task keys"),
         (lambda t: t["workbench"].update(tasks=["en-xx"]), "'xx'"),
     ],
@@ -301,5 +321,5 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path):
 
 
 def test_other_dtypes_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="'int3': use float32 or bfloat16"):
+    with pytest.raises(CheckpointError, match="'int3': use float32, bfloat16, int8"):
         translator().save(tmp_path / "it", dtype="int3")

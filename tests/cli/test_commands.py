@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import workbench as wb
 from tests.cli.conftest import Run
 from tests.models import CAPTIONS, captions
 from workbench.cli import app
+from workbench.training.recipe import recipe_from
 
 RECIPE = """
 name = "tiny"
@@ -114,7 +116,9 @@ def test_extract_proves_and_saves(
     record = json.loads((output / "provenance.json").read_text(encoding="utf-8"))
     assert record["proof"]["holds"] is True
     assert record["command"].startswith("workbench extract ")
-    assert len(record["parents"][0]["sha256"]) == 64
+    assert len(record["parents"][0]["headers_sha256"]) == 64
+    assert record["proof"] == json.loads((output / "proof.json").read_text("utf-8"))[0]
+    assert "* proved: eng_Latn-deu_Latn, 5 of 5" in (output / "README.md").read_text("utf-8")
     small, large = wb.load(output), wb.load(checkpoints["target"])
     assert small.config.is_dense
     assert small.translate(captions()[:5], "en", "de") == large.translate(
@@ -156,6 +160,82 @@ def test_extract_writes_nothing_without_a_proof(
     assert not output.exists()
 
 
+def test_extract_several_tasks(
+    checkpoints: dict[str, str], sources: Path, tmp_path: Path, run: Run
+) -> None:
+    output = tmp_path / "out-of-english"
+    tasks = ("--task", "en-de", "--task", "en-cs")
+    result = run(
+        "extract", checkpoints["target"], *tasks, "-o", output, "--proof", sources, "--json"
+    )
+    assert result.code == 0
+    assert [proof["task"] for proof in result.table["proofs"]] == [
+        "eng_Latn-deu_Latn",
+        "eng_Latn-ces_Latn",
+    ]
+    assert all(proof["holds"] for proof in result.table["proofs"])
+    assert len(json.loads((output / "proof.json").read_text("utf-8"))) == 2
+    run("extract", checkpoints["target"], *tasks, "-o", tmp_path / "x", "--layout", "m2m100").says(
+        "would not be dense"
+    )
+
+
+def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
+    usage, experts, statistics = (tmp_path / f"{n}.json" for n in ("usage", "experts", "stats"))
+    tasks = ("--task", "en-de", "--task", "en-cs")
+    corpus = ("--corpus", "captions", "--limit", "4", "--testset", "none")
+    result = run(
+        *("prune", checkpoints["token"], *tasks, "--keep", "0.5", *corpus, "--json"),
+        *("--metric", "top1", "--granularity", "language", "--save-experts", experts),
+        *("--save-statistics", statistics, "-o", tmp_path / "a"),
+    )
+    assert result.code == 0
+    assert result.table["experts_by_layer"]["encoder 1"] == 2
+    assert result.table["parameters_after"] < result.table["parameters_before"]
+    small = wb.load(tmp_path / "a")
+    assert small.provenance["method"]["granularity"] == "language"
+    assert small.provenance["command"].startswith("workbench prune ")
+    # The same from the files that it wrote.
+    for number, source in enumerate((("--experts", experts), ("--statistics", statistics))):
+        same = tmp_path / f"same-{number}"
+        options = ("--metric", "top1", "--granularity", "language", "--keep", "0.5")
+        result = run(
+            *("prune", checkpoints["token"], *tasks, *source, *options, "--testset", "none"),
+            *("-o", same),
+        )
+        assert result.code == 0
+        assert wb.load(same).provenance["kept_experts"] == small.provenance["kept_experts"]
+    run("usage", checkpoints["token"], *corpus[:4], "--tasks", "en-de", "-o", usage)
+    result = run(
+        *("merge", checkpoints["token"], "--statistics", usage, "--keep", "0.5"),
+        *("--task", "en-de", "--testset", CAPTIONS, "--against", tmp_path / "a"),
+        *("-o", tmp_path / "b"),
+    )
+    assert result.code == 0
+    assert "experts encoder 1: 2, decoder 1: 2" in result.out
+    assert "± half the 95 % interval" in result.out
+    merged = wb.load(tmp_path / "b")
+    assert merged.provenance["operation"] == "merge"
+    assert len(merged.provenance["report"]["rows"]) == 3
+    assert "What was lost" in merged.card
+
+
+def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
+    where = ("-o", tmp_path / "x", "--corpus", "captions", "--limit", "2", "--testset", "none")
+    token, dense, target = (checkpoints[name] for name in ("token", "dense", "target"))
+    run("prune", dense, *where).says("it is dense")
+    run("prune", target, *where).says("routed by task: extract")
+    run("prune", token, "--task", "de-fr", *where).says("does not translate")
+    run("prune", token, "--keep", "1.5", *where).says("above 0 and up to 1")
+    run("prune", token, "--keep", "0.2", "--task", "en-de", *where).says("chooses 2")
+    run("prune", token, "--keep", "0.5", "-o", tmp_path / "x").says("--corpus", "--statistics")
+    run("merge", token, "--keep", "0", *where).says("above 0 and up to 1")
+    nothing = tmp_path / "nothing.json"
+    nothing.write_text("{", encoding="utf-8")
+    run("prune", token, "--statistics", nothing, "-o", tmp_path / "x").says("not valid JSON")
+    assert not (tmp_path / "x").exists()
+
+
 def test_compare(checkpoints: dict[str, str], sources: Path, references: Path, run: Run) -> None:
     both = ("compare", checkpoints["dense"], checkpoints["target"], "-s", "en", "-t", "de")
     files = ("-i", sources, "-r", references, "--max-length", "6")
@@ -191,9 +271,12 @@ def test_bench(checkpoints: dict[str, str], run: Run) -> None:
 
 def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:
     recipe, output = tmp_path / "tiny.toml", tmp_path / "run"
-    recipe.write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "base.toml").write_text(RECIPE, encoding="utf-8")
+    text = 'extends = "base.toml"\n[objective]\ncapacity_factor = 0.5\n'
+    recipe.write_text(text, encoding="utf-8")
     run("train", recipe, "-o", output).says("nowhere is not a directory")
-    result = run("train", recipe, "-o", output, "--data", CAPTIONS)
+    common = ("train", recipe, "-o", output, "--data", CAPTIONS, "--set", "run.seed=3")
+    result = run(*common)
     assert result.code == 0
     assert "step 2 of 2" in result.err
     place = output / "checkpoint"
@@ -203,12 +286,18 @@ def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:
     assert record["seconds"] > 0
     assert record["valid_bleu"]["average"] >= 0
     card = (place / "README.md").read_text(encoding="utf-8")
-    assert RECIPE.strip() in card
+    followed = recipe_from(tomllib.loads(card.split("```")[3]))
+    assert followed == recipe_from(record["recipe"])
+    assert (followed.name, followed.objective.capacity_factor) == ("tiny", 0.5)
+    assert (followed.run.seed, followed.data.directory) == (3, str(CAPTIONS))
+    lines = [json.loads(x) for x in (output / "metrics.jsonl").read_text().splitlines()]
+    # Both experts are every token's choice, and have places for half of them.
+    assert all(0.4 < line["dropped.decoder.0"] <= 0.5 for line in lines if "nats" in line)
     assert wb.load(place).translate("A dog.", "en", "de", max_length=3)
-    again = run("train", recipe, "-o", output, "--data", CAPTIONS)
+    again = run(*common)
     assert again.code == 0 and "finished already" in again.err
-    recipe.write_text(RECIPE.replace("steps = 2", "steps = 3"), encoding="utf-8")
-    run("train", recipe, "-o", output, "--data", CAPTIONS).says("another recipe")
+    recipe.write_text(text + "[run]\nsteps = 3\n", encoding="utf-8")
+    run(*common).says("another recipe")
 
 
 def test_app_becomes_streamlit(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

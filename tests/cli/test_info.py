@@ -34,12 +34,22 @@ def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -
     assert "not stated" in text
 
 
-@pytest.mark.parametrize("kind", ["dense", "token", "target"])
+def test_info_says_who_was_assigned_by_hand(tmp_path: Path, run: Run) -> None:
+    translator("static-target", "dense").save(tmp_path / "static")
+    text = run("info", tmp_path / "static").out
+    assert "2 assigned by hand to each task (target language)" in text
+    stacks = run("info", tmp_path / "static", "--json").table["stacks"]
+    assert stacks["encoder"]["assignment"]["deu_Latn"] == [2, 3]
+    assert stacks["decoder"]["assignment"] is None
+
+
+@pytest.mark.parametrize("kind", ["dense", "token", "target", "static-pair"])
 def test_components_add_up_to_the_network(kind: str) -> None:
     leaves = jax.tree.leaves(nnx.state(translator(kind, kind).network))
     counts = parameters_by_component(config(kind, kind))
     assert sum(counts.values()) == sum(leaf.size for leaf in leaves)
-    assert (counts["experts"] == 0) == (counts["routers"] == 0) == (kind == "dense")
+    assert (counts["experts"] == 0) == (kind == "dense")
+    assert (counts["routers"] == 0) == (kind in ("dense", "static-pair"))
 
 
 def _truncate(place: Path) -> None:
@@ -51,6 +61,11 @@ def _reshape(place: Path) -> None:
     tensors = load_file(place / "model.safetensors")
     tensors["model.shared.weight"] = tensors["model.shared.weight"][:-1].copy()
     save_file(tensors, place / "model.safetensors")
+
+
+def _without_tokenizer(place: Path) -> None:
+    for name in ("sentencepiece.bpe.model", "tokenizer.json"):
+        (place / name).unlink()
 
 
 def _foreign(place: Path) -> None:
@@ -65,7 +80,7 @@ def _foreign(place: Path) -> None:
         (_foreign, "model_type is 'bert'"),
         (lambda place: (place / "model.safetensors").unlink(), "has no model.safetensors"),
         (lambda place: (place / "config.json").unlink(), "has no config.json"),
-        (lambda place: (place / "sentencepiece.bpe.model").unlink(), "sentencepiece.bpe.model"),
+        (_without_tokenizer, "sentencepiece.bpe.model"),
         (shutil.rmtree, "There is no checkpoint directory"),
     ],
 )

@@ -10,6 +10,7 @@ from workbench.nn.attention import Attention
 from workbench.nn.feed_forward import ExpertFeedForward
 from workbench.nn.linear import LAYER_NORM_EPSILON, LayerNorm, dropout
 from workbench.nn.positions import sinusoidal_positions
+from workbench.nn.training_mode import Training, TrainingOptions
 
 
 def test_positions_count_from_two_with_sines_before_cosines():
@@ -87,3 +88,20 @@ def test_expert_outputs_are_scaled_and_dispatchers_interchangeable():
     for (scale, _), output in outputs.items():
         np.testing.assert_allclose(output, scale * outputs[1.0, "reference"], atol=1e-5)
     assert np.abs(outputs[1.0, "auto"]).max() > 0.01
+
+
+def test_training_masks_whole_outputs_and_scales_none_of_them():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(20, 100, 4)), jnp.float32)
+    block = ExpertFeedForward(4, 6, 3, RouterConfig("token"), output_scale=0.75, rngs=nnx.Rngs(1))
+
+    def outputs(training):
+        return np.asarray(block(x, x[:, 0], jnp.zeros(20, int), training)[0])
+
+    inference = outputs(None)
+    key = jax.random.key(3)
+    masked = outputs(Training(TrainingOptions(output_masking=0.25), key))
+    silent = (masked == 0).all(axis=-1)
+    assert abs(silent.mean() - 0.25) < 0.03
+    np.testing.assert_allclose(masked[~silent], inference[~silent] / 0.75, rtol=1e-5, atol=1e-6)
+    # Without masking, outputs that are scaled down at inference are scaled down in training.
+    np.testing.assert_allclose(outputs(Training(TrainingOptions(), key)), inference, atol=1e-6)

@@ -1,5 +1,6 @@
 """Routers by arrays that can be checked by hand, and the losses of what they decide."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,16 @@ def test_a_single_expert_keeps_its_probability():
     routing = choose(LOGITS, 1)
     assert routing.experts.tolist() == [[[1], [0]]]
     np.testing.assert_allclose(routing.gates, [[[0.6], [0.5]]], rtol=1e-6)
+
+
+def test_a_single_experts_unit_gate_is_one_with_the_gradient_of_its_log_probability():
+    def gate(logits):
+        return choose(logits, 1, unit_gates=True).gates.sum()
+
+    value, gradient = jax.value_and_grad(gate)(LOGITS[:, :1])
+    assert value == 1
+    # d log p_1 / d logits = one_hot(1) - p
+    np.testing.assert_allclose(gradient, [[[-0.1, 0.4, -0.3]]], rtol=1e-6)
 
 
 def test_gates_are_finite_where_one_logit_towers():
@@ -63,6 +74,28 @@ def test_a_task_router_looks_at_the_task_alone():
     gate.task_embedding[...] = jnp.array([[0.0, 1.0], [-2.0, 0.0]])
     routing = gate(STATES, SENTENCES, jnp.array([1, 0]))
     assert routing.logits.tolist() == [[[-2.0, 0.0, 2.0]], [[0.0, 2.0, 0.0]]]
+
+
+def test_assigned_experts_share_alike_and_nothing_is_learned():
+    gate = Router(
+        2,
+        3,
+        RouterConfig("task", 2, "target", ("ces_Latn", "deu_Latn"), assignment=((2, 0), (1, 2))),
+        rngs=nnx.Rngs(0),
+    )
+    assert not jax.tree.leaves(nnx.state(gate))
+    routing = gate(STATES, SENTENCES, jnp.array([1, 0]))
+    assert routing.experts.tolist() == [[[1, 2]], [[2, 0]]]
+    assert routing.experts.dtype == jnp.int32
+    assert routing.gates.tolist() == [[[0.5, 0.5]], [[0.5, 0.5]]]
+    assert routing.probabilities.tolist() == [[[0.0, 0.5, 0.5]], [[0.5, 0.0, 0.5]]]
+    np.testing.assert_allclose(
+        jax.nn.softmax(routing.logits), routing.probabilities, rtol=1e-6, atol=1e-9
+    )
+    everything = jnp.ones((2, 1), bool)
+    assert router_z_loss(routing, everything) == pytest.approx(0, abs=1e-12)
+    # f = P = (1/4, 1/4, 1/2)
+    assert load_balance_loss(routing, everything) == pytest.approx(3 * (1 / 16 + 1 / 16 + 1 / 4))
 
 
 def test_the_gate_is_computed_in_float32():

@@ -180,3 +180,13 @@ def test_usage_as_a_table_and_as_json(joined):
     for layer in table["layers"]:
         for shares in layer["share"].values():
             assert sum(shares) == pytest.approx(2, abs=1e-5)
+
+
+def test_experts_assigned_by_hand_are_traced_and_counted():
+    model = translator("dense", "static-target")
+    routes = trace_routes(model, TEXTS, "en", "de", references=REFERENCES)
+    frame = routes.to_frame()
+    assert frame["expert"].tolist() == [2, 3] * (len(frame) // 2)
+    assert (frame["gate"] == 0.5).all()
+    usage = expert_usage(routes)
+    assert (usage.counts / usage.tokens[..., None])[0, 0].tolist() == [0, 0, 1, 1]

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import EN_DE, captions, new_translator, stack, translator
+from tests.models import EN_DE, TASKS, captions, new_translator, stack, translator
+from workbench.config import RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
 from workbench.subnetworks.extract import extract, fold, kept_experts, parameter_count
 from workbench.subnetworks.proof import TIE, prove
+from workbench.tasks import Task
 
 TEXTS = list(captions()[:10])
 
@@ -86,6 +88,17 @@ def test_a_stack_routed_by_token_keeps_its_experts():
     assert [o.token_ids for o in outputs[0]] == [o.token_ids for o in outputs[1]]
 
 
+def test_experts_assigned_by_hand_are_folded_as_learned_ones_are():
+    parent = new_translator("static-target", "static-target", expert_output_scale=0.8)
+    part = extract(parent, [EN_DE])
+    assert part.config.is_dense
+    # Four target languages over four experts: German, the second, has the second two.
+    assert kept_experts(parent, EN_DE)["decoder"] == {"1": {"2": 0.5, "3": 0.5}}
+    proof = prove(parent, part, TEXTS, EN_DE, batch_size=8)
+    assert (proof.identical, proof.different) == (10, 0)
+    assert 0 < proof.largest_logit_difference < 1e-3
+
+
 def test_the_kept_experts_are_the_routers_choice():
     parent = translator("target", "target")
     kept = kept_experts(parent, EN_DE)
@@ -125,13 +138,105 @@ def test_it_comes_back_from_disk_and_translates_the_same(small, tmp_path):
     assert proof.largest_logit_difference < 1e-5
 
 
+SEVERAL = [EN_DE, Task("eng_Latn", "ces_Latn")]
+
+
+def test_several_tasks_keep_the_union_of_their_experts_and_a_router_over_them():
+    parent = translator("target", "target")
+    part = extract(parent, ["en-de", "en-cs"])
+    assert part.config.tasks == tuple(SEVERAL)
+    assert part.config.languages == ("ces_Latn", "deu_Latn", "eng_Latn")
+    for name in ("encoder", "decoder"):
+        own, whole = (getattr(m.network, name).layers[1].ffn for m in (part, parent))
+        union = sorted({int(e) for task in SEVERAL for e in kept_experts(parent, task)[name]["1"]})
+        assert getattr(part.config, name).experts == len(union)
+        assert (own.w_in[...] == whole.w_in[...][np.array(union)]).all()
+        rows = [getattr(parent.config, name).router.key_index(task) for task in SEVERAL]
+        keys = [getattr(part.config, name).router.key_index(task) for task in SEVERAL]
+        there = whole.router(jnp.zeros((2, 1, 32)), jnp.zeros((2, 32)), jnp.array(rows))
+        here = own.router(jnp.zeros((2, 1, 32)), jnp.zeros((2, 32)), jnp.array(keys))
+        assert np.array(union)[here.experts].tolist() == there.experts.tolist()
+        np.testing.assert_allclose(here.gates, there.gates, atol=1e-6)
+    for task in SEVERAL:
+        proof = prove(parent, part, TEXTS[:5], task, batch_size=8)
+        assert (proof.identical, proof.sentences) == (5, 5)
+        assert proof.largest_logit_difference < 1e-3
+
+
+def test_tasks_with_one_key_leave_nothing_to_route():
+    """Three directions into English: the target is the same for all."""
+    into = [task for task in TASKS if task.target == "eng_Latn"]
+    part = extract(translator("target", "target"), into)
+    assert part.config.is_dense
+    assert part.config.tasks == tuple(into)
+    proof = prove(translator("target", "target"), part, TEXTS[:3], into[1], batch_size=8)
+    assert proof.identical == 3
+
+
+def test_with_one_expert_chosen_the_gate_stays_what_it_was():
+    """The gate is a probability among all experts: what those that are gone had is not given to the others."""
+    shape = stack("target", experts=4, top_k=1)
+    parent = new_translator(shape, "dense")
+    part = extract(parent, SEVERAL)
+    router = part.config.encoder.router
+    assert router.remainder
+    own, whole = (m.network.encoder.layers[1].ffn.router for m in (part, parent))
+    there = whole(*NOTHING, jnp.array([shape.router.key_index(task) for task in SEVERAL]))
+    here = own(*NOTHING, jnp.array([router.key_index(task) for task in SEVERAL]))
+    assert part.config.encoder.experts < 4
+    np.testing.assert_allclose(here.gates, there.gates, atol=1e-6)
+    assert float(here.gates.max()) < 0.99
+    # Extracted once more, from the part: still the same.
+    again = extract(part, SEVERAL)
+    twice = again.network.encoder.layers[1].ffn.router(*NOTHING, jnp.array([0, 1]))
+    once = own(*NOTHING, jnp.array([0, 1]))
+    np.testing.assert_allclose(twice.gates, once.gates, atol=1e-6)
+
+
+def test_an_assignment_by_hand_is_numbered_anew():
+    keys = tuple(sorted({task.target for task in TASKS}))
+    router = RouterConfig("task", 2, "target", keys, assignment=((0, 1), (3, 1), (2, 3), (5, 4)))
+    by_hand = StackConfig(4, (24, 24), (1,), 6, router)
+    parent = new_translator(by_hand, "dense")
+    part = extract(parent, SEVERAL)  # into German, and into Czech
+    assert part.config.encoder.experts == 3
+    assert part.config.encoder.router.keys == ("ces_Latn", "deu_Latn")
+    assert part.config.encoder.router.assignment == ((0, 1), (2, 1))
+    own, whole = (m.network.encoder.layers[1].ffn for m in (part, parent))
+    assert (own.w_in[...] == whole.w_in[...][np.array([0, 1, 3])]).all()
+    assert extract(parent, [EN_DE]).config.encoder.feed_forward_widths == (24, 48)
+
+
+def test_a_part_for_several_tasks_comes_back_from_disk(tmp_path):
+    """Layers that keep different numbers of experts, and a remainder."""
+    shape = stack("target", layers=3, experts=6, top_k=1, expert_layers=(0, 2))
+    parent = new_translator(shape, "token")
+    part = extract(parent, TASKS)
+    assert part.config.encoder.experts_by_layer in (
+        (),
+        (3, 4),
+        (4, 3),
+        (2, 4),
+        (4, 2),
+        (3, 2),
+        (2, 3),
+    )
+    part.save(tmp_path / "part")
+    again = Translator.load(tmp_path / "part")
+    assert again.config == part.config
+    for a, b in zip(*(jax.tree.leaves(nnx.state(m.network)) for m in (part, again)), strict=True):
+        assert (a == b).all()
+
+
+NOTHING = (jnp.zeros((2, 1, 32)), jnp.zeros((2, 32)))
+
+
 @pytest.mark.parametrize(
     ("kind", "tasks", "says"),
     [
         (("dense", "dense"), ["en-de"], "it is dense"),
         (("token", "token"), ["en-de"], "not routed by task"),
         (("target", "target"), [], "got 0"),
-        (("target", "target"), ["en-de", "en-cs"], "got 2"),
         (("target", "target"), ["de-fr"], "does not translate deu_Latn-fra_Latn"),
         (("target", "target"), ["en-xx"], "'xx'"),
     ],

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.languages import UnknownLanguageError
-from workbench.text.tokenizer import CONFIG_FILE, MODEL_FILE, Tokenizer, TokenizerError
+from workbench.text.tokenizer import CONFIG_FILE, HUB_FILE, MODEL_FILE, Tokenizer, TokenizerError
 
 
 def test_ids_are_numbered_as_in_nllb(tokenizer):
@@ -144,6 +144,7 @@ def test_a_saved_tokenizer_is_loaded_without_its_json(tokenizer, tmp_path):
 )
 def test_a_missing_or_damaged_file_is_one_clear_error(tokenizer, tmp_path, file, data, reason):
     tokenizer.save(tmp_path)
+    (tmp_path / HUB_FILE).unlink()  # which could stand in for the model
     if data is None:
         (tmp_path / file).unlink()
     else:

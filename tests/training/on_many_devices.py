@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def weights(model):
 
 
 def check_gradients(mesh):
-    """Loss, metrics and gradients of a batch on `mesh` and on one device, all losses and parts switched on."""
+    """Loss, metrics and gradients of a batch on `mesh` and on one device, all losses, limits and parts switched on."""
     shape = config("token", "target")
     made = network(shape)
     graph, parameters = nnx.split(made)
@@ -70,11 +71,18 @@ def check_gradients(mesh):
     for side, end in zip(sides, (ends[0], ends[1], ends[1]), strict=True):
         side[np.arange(10) >= end[:, None]] = shape.pad_id
     batch = Batch(*sides, *(np.full(16, i, np.int32) for i in shape.task_ids(EN_DE)))
-    objective = recipe_from(RECIPE).objective
-    wanted = jax.jit(make_gradients(graph, objective))(parameters, batch, None)
+    objective = dataclasses.replace(
+        recipe_from(RECIPE).objective,
+        capacity_factor=0.75,
+        second_expert="random",
+        expert_output_masking=0.2,
+    )
+    key = jax.random.key(5, impl="rbg")
+    wanted = jax.jit(make_gradients(graph, objective))(parameters, batch, key)
+    assert all(float(wanted[1][f"dropped.{stack}.0"]) > 0.1 for stack in ("encoder", "decoder"))
     place = mesh.place(parameters)
     found = jax.jit(make_gradients(mesh.graph(made), objective, mesh.mesh))(
-        place, mesh.spread(batch), None
+        place, mesh.spread(batch), key
     )
     spread = [leaf.sharding.spec for leaf in jax.tree.leaves(place) if leaf.sharding.spec]
     assert len(spread) == 8 and {spec[0] for spec in spread} == {"expert"}, spread

@@ -39,6 +39,42 @@ def test_a_recipe_says_its_directions_and_its_network():
     assert recipe_from(recipe_table(recipe)) == recipe
 
 
+def test_directions_may_be_named_one_by_one():
+    table = with_value("data.directions", ["fr-en", "English-German"])
+    recipe = recipe_from(table)
+    assert [str(task) for task in recipe.tasks] == ["eng_Latn-deu_Latn", "fra_Latn-eng_Latn"]
+    assert recipe.model_config(300).directions == recipe.tasks
+    assert recipe_from(recipe_table(recipe)) == recipe
+    table["data"]["pivot"] = "en"
+    with pytest.raises(
+        RecipeError, match=r"data\.pivot, 'en', and data\.directions are both given"
+    ):
+        recipe_from(table)
+
+
+def test_experts_may_be_assigned_by_hand():
+    table = with_value("model.decoder_routing", "static-target")
+    router = recipe_from(table).model_config(300).decoder.router
+    assert router.keys == ("deu_Latn", "eng_Latn", "fra_Latn")
+    assert router.assignment == ((0, 1), (2, 3), (4, 5))
+
+
+def test_outputs_masked_in_training_are_scaled_down_at_inference():
+    recipe = recipe_from(with_value("objective.expert_output_masking", 0.2))
+    assert recipe.model_config(300).expert_output_scale == 0.8
+    assert recipe.objective.options.output_masking == 0.2
+
+
+def test_a_second_expert_needs_two_and_a_layer_must_get_them():
+    table = with_value("objective.second_expert", "random")
+    table["model"] = {"top_k": 1, "encoder_routing": "token"}
+    with pytest.raises(RecipeError, match=r"model\.top_k 1 there is no second expert"):
+        recipe_from(table)
+    table["model"] = {"sparse_step": 3, "encoder_routing": "token"}
+    with pytest.raises(RecipeError, match=r"\[model\]: No layer gets experts"):
+        recipe_from(table)
+
+
 def test_without_a_pivot_all_directions_are_meant():
     assert len(recipe_from(TABLE).tasks) == 6
 
@@ -57,6 +93,12 @@ def test_without_a_pivot_all_directions_are_meant():
         ("data.languages", ["en", "eng_Latn"], "names a language twice"),
         ("data.languages", ["en", "xx"], "'xx'"),
         ("data.pivot", "cs", "pivot is not among"),
+        ("data.directions", "en-de", "must be a list"),
+        ("data.directions", ["en-xx"], r"data\.directions: Unknown language 'xx'"),
+        ("data.directions", ["en-cs"], r"'en-cs': ces_Latn is not among data\.languages"),
+        ("data.directions", ["de-de"], "one language on both sides"),
+        ("data.directions", ["ende"], "'ende' is not a task"),
+        ("data.directions", ["en-de", "eng_Latn-deu_Latn"], "names one twice"),
         ("data.temperature", 0, "must be above 0"),
         ("data.buckets", [32, 16], "must increase"),
         ("data.buckets", [], "lengths from 4"),
@@ -65,6 +107,10 @@ def test_without_a_pivot_all_directions_are_meant():
         ("model.heads", 3, "must divide"),
         ("model.top_k", 9, "from 1 to model.experts"),
         ("model.encoder_routing", "word", "must be one of dense, token"),
+        ("model.unit_gates", 1, r"model\.unit_gates must be of type bool"),
+        ("objective.capacity_factor", -1, "must not be below 0"),
+        ("objective.second_expert", "none", "must be one of all, random, sampling"),
+        ("objective.expert_output_masking", 1, "from 0 to below 1"),
         ("objective.dropout", 1.0, "from 0 to below 1"),
         ("objective.optimizer", "sgd", "must be one of adam, adafactor"),
         ("objective.compute", "float16", "must be one of float32, bfloat16"),

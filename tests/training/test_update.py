@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import EN_DE, config, network
+from tests.models import EN_DE, config, network, stack
 from workbench.training.batches import Batch
+from workbench.training.objective import training_loss
 from workbench.training.recipe import recipe_from
 from workbench.training.update import begin, make_gradients, make_optimizer, make_update, pad_rows
 
@@ -104,3 +105,53 @@ def test_padded_rows_count_for_nothing(small):
     assert len(padded.source) == 4
     assert pad_rows(batch, 3, small[0].pad_id) is batch
     close(gradients(small, padded), gradients(small, batch), 1e-5)
+
+
+LIMITS = {
+    "capacity_factor": 0.75,
+    "second_expert": "random",
+    "expert_output_masking": 0.2,
+}
+
+
+def loss(small, batch, key, **objective):
+    """Loss and parts alone."""
+    _, graph, parameters = small
+    objective = dataclasses.replace(RECIPE.objective, **objective)
+    return jax.jit(lambda p, b, k: training_loss(nnx.merge(graph, p), b, objective, k))(
+        parameters, batch, key
+    )
+
+
+def test_padding_takes_no_capacity_and_shifts_no_draw(small):
+    batch = batch_of(small[0], 3)
+    key = jax.random.key(0, impl="rbg")
+    padded = pad_rows(batch, 4, small[0].pad_id)
+    found, wanted = (loss(small, b, key, **LIMITS) for b in (padded, batch))
+    assert wanted[1]["dropped.encoder.0"] > 0.1
+    close(found, wanted, 1e-5)
+
+
+def test_limits_are_for_training_alone(small):
+    """Without a key, as in validation, nothing is dropped and nothing is masked."""
+    batch = batch_of(small[0], 3)
+    found, wanted = loss(small, batch, None, **LIMITS), loss(small, batch, None)
+    assert found[0] == wanted[0]
+    assert found[1].keys() == wanted[1].keys()
+    assert not any(name.startswith("dropped") for name in found[1])
+
+
+def test_each_part_of_a_batch_has_its_own_capacity():
+    """Of two directions with two experts each, all four are evenly used; in a part of one direction two are."""
+    shape = config("dense", stack("static-target"))
+    small = shape, *nnx.split(network(shape))
+    rows = np.repeat(batch_of(shape, 1).source, 8, axis=0)
+    german = np.arange(8, dtype=np.int32) % 2  # dealt out in turn: each part has one language
+    batch = Batch(rows, rows, rows, np.zeros(8, np.int32), german)
+    key = jax.random.key(0)
+    whole = loss(small, batch, key, capacity_factor=1.0)[1]
+    assert whole["dropped.decoder.0"] == 0
+    objective = dataclasses.replace(RECIPE.objective, capacity_factor=1.0, accumulate=2)
+    parts = jax.jit(make_gradients(small[1], objective))(small[2], batch, key)[1]
+    assert parts["dropped.decoder.0"] == pytest.approx(0.5)
+    np.testing.assert_allclose(parts["load.decoder.0"], whole["load.decoder.0"], rtol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from workbench.checkpoint.public_config import MODEL_TYPES, from_public
 from workbench.checkpoint.tensor_names import Layout
 from workbench.config import ConfigError, ModelConfig, RouterConfig, StackConfig
 from workbench.tasks import parse_task
@@ -29,11 +30,16 @@ def model_type(config: ModelConfig) -> str:
     same = (
         encoder.experts == decoder.experts
         and all(
-            s.router is not None and s.router.granularity == "token" and s.router.top_k == 2
+            s.router is not None
+            and s.router.granularity == "token"
+            and s.router.top_k == min(2, s.experts)
             for s in (encoder, decoder)
         )
         and all(
-            len(set(s.feed_forward_widths)) == 1 and _sparse_step(s) is not None
+            len(set(s.feed_forward_widths)) == 1
+            and _sparse_step(s) is not None
+            and not s.experts_by_layer
+            and not s.router_groups
             for s in (encoder, decoder)
         )
     )
@@ -45,9 +51,14 @@ def layout_of(model_type: str) -> Layout:
     return "m2m100" if model_type == "m2m_100" else "nllb-moe"
 
 
-def to_json(config: ModelConfig) -> dict[str, Any]:
-    """The contents of `config.json`."""
-    kind = model_type(config)
+def layout_in(table: Any) -> Layout:
+    """How the checkpoint with this `config.json`, which `from_json` has accepted, names its tensors."""
+    return layout_of(table["model_type"])
+
+
+def to_json(config: ModelConfig, kind: str | None = None) -> dict[str, Any]:
+    """The contents of `config.json`; kind: its `model_type`, if not the one that `model_type` gives."""
+    kind = kind or model_type(config)
     shared = {
         "model_type": kind,
         "architectures": [_ARCHITECTURES[kind]],
@@ -94,7 +105,7 @@ def to_json(config: ModelConfig) -> dict[str, Any]:
 
 
 def from_json(table: Any) -> ModelConfig:
-    """The configuration in `config.json`.
+    """The configuration in `config.json`; of a published model, without its languages.
 
     Raises:
         ConfigError: it is of another kind of model, or a value is missing, of the wrong type or impossible.
@@ -102,20 +113,22 @@ def from_json(table: Any) -> ModelConfig:
     if not isinstance(table, dict):
         raise ConfigError(f"config.json holds {type(table).__name__}, not an object.")
     kind = table.get("model_type")
-    if kind not in _ARCHITECTURES:
+    kind = MODEL_TYPES.get(kind, kind) if isinstance(kind, str) else kind
+    if not isinstance(kind, str) or kind not in _ARCHITECTURES:
         raise ConfigError(
             f"model_type is {kind!r}: this is a checkpoint of another kind. Accepted: "
             + ", ".join(_ARCHITECTURES)
             + "."
         )
+    if KEY not in table and kind in MODEL_TYPES:
+        return from_public(table)
     ours = table.get(KEY)
     if not isinstance(ours, dict):
         raise ConfigError(
-            f"config.json of model_type {kind!r} has no {KEY!r} part: it was not written by this workbench,"
-            " and checkpoints of other origin cannot be read yet."
+            f"config.json of model_type {kind!r} has no {KEY!r} part, which says how it routes."
         )
     config = _fill(ModelConfig, ours, KEY)
-    if model_type(config) != kind:
+    if kind not in (model_type(config), OWN_MODEL_TYPE):
         raise ConfigError(
             f"config.json says model_type {kind!r}, but its {KEY!r} part describes {model_type(config)!r}."
         )
@@ -164,9 +177,14 @@ def _fill(kind: Any, table: dict[str, Any], where: str) -> Any:
         elif key == "tasks" and isinstance(value, list):
             values[key] = tuple(parse_task(str(task)) for task in value)
         else:
-            values[key] = tuple(value) if isinstance(value, list) else value
+            values[key] = _tuples(value)
             _check_type(fields[key].type, values[key], place)
     return kind(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, also those in lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _check_type(hint: Any, value: Any, where: str) -> None:
@@ -177,6 +195,10 @@ def _check_type(hint: Any, value: Any, where: str) -> None:
         "bool": lambda v: type(v) is bool,
         "tuple[int, ...]": lambda v: isinstance(v, tuple) and all(type(x) is int for x in v),
         "tuple[str, ...]": lambda v: isinstance(v, tuple) and all(type(x) is str for x in v),
+        "tuple[tuple[int, ...], ...]": lambda v: (
+            isinstance(v, tuple)
+            and all(isinstance(row, tuple) and all(type(x) is int for x in row) for row in v)
+        ),
         "StackConfig": lambda v: False,
         "RouterConfig | None": lambda v: v is None,
         "Granularity": lambda v: type(v) is str,

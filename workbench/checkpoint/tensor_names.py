@@ -64,21 +64,27 @@ def _layer(
         yield from _linear(f"{hf}.fc1", (*block, "fc1"), width, inner)
         yield from _linear(f"{hf}.fc2", (*block, "fc2"), inner, width)
         return
-    router = (*block, "router")
-    shape = (stack.experts, width)
-    yield Tensor(f"{prefix}.ffn.router.classifier.weight", (*router, "kernel"), shape, True)
     assert stack.router is not None
-    if stack.router.granularity == "task":
-        shape = (len(stack.router.keys), width)
-        yield Tensor(
-            f"{prefix}.ffn.router.task_embedding.weight", (*router, "task_embedding"), shape
-        )
-    for expert in range(stack.experts):
+    if not stack.router.assignment:
+        yield from _router(f"{prefix}.ffn.router", (*block, "router"), stack, layer, width)
+    for expert in range(stack.experts_in(layer)):
         hf = f"{prefix}.ffn.experts.expert_{expert}"
         yield Tensor(f"{hf}.fc1.weight", (*block, "w_in"), (inner, width), True, expert)
         yield Tensor(f"{hf}.fc1.bias", (*block, "b_in"), (inner,), expert=expert)
         yield Tensor(f"{hf}.fc2.weight", (*block, "w_out"), (width, inner), True, expert)
         yield Tensor(f"{hf}.fc2.bias", (*block, "b_out"), (width,), expert=expert)
+
+
+def _router(
+    name: str, path: tuple[str | int, ...], stack: StackConfig, layer: int, width: int
+) -> Iterator[Tensor]:
+    columns = len(stack.groups_in(layer)) or stack.experts_in(layer)
+    yield Tensor(f"{name}.classifier.weight", (*path, "kernel"), (columns, width), True)
+    if stack.router is not None and stack.router.granularity == "task":
+        keys = len(stack.router.keys)
+        yield Tensor(f"{name}.task_embedding.weight", (*path, "task_embedding"), (keys, width))
+        if stack.router.remainder:
+            yield Tensor(f"{name}.remainder", (*path, "remainder"), (keys,))
 
 
 def _attention(name: str, path: tuple[str | int, ...], width: int) -> Iterator[Tensor]:

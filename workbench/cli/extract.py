@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.options import check_free, load_models, new_command, positive, read_input
+from workbench.cli.options import check_free, choose_device, new_command, positive, read_input
 from workbench.cli.output import ProgressLine, note
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.config import ModelConfig
+    from workbench.subnetworks.from_disk import DiskExtraction
+    from workbench.subnetworks.proof import Proof
     from workbench.tasks import Task
+    from workbench.text.tokenizer import Tokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -47,49 +52,147 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
 
 
+class _NotProvedError(Exception):
+    """What was written is not to stay."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Extract, prove, save; without a proof nothing is saved."""
+    choose_device(args)
     check_free(args.output)
-    from workbench.checkpoint.directory import WEIGHTS, read_config
-    from workbench.tasks import parse_task
-
-    config = read_config(Path(args.checkpoint))
-    tasks = list(dict.fromkeys(parse_task(text, config.languages) for text in args.task))
-    for task in tasks:
-        config.check_task(task)
-    if args.layout == "m2m100":
-        _check_dense(config, tasks)
-    [model] = load_models(args, [args.checkpoint])
-    from workbench.cli.provenance import made_by, sha256
-    from workbench.subnetworks.extract import extract
+    from workbench.checkpoint.hub import find_checkpoint
+    from workbench.checkpoint.selection import Selection
+    from workbench.checkpoint.staging import whole_directory
+    from workbench.decoding.opening import open_checkpoint
+    from workbench.decoding.programs import enable_compilation_cache
+    from workbench.decoding.translator import Translator
+    from workbench.subnetworks.extract import checked_tasks
+    from workbench.subnetworks.from_disk import DiskExtraction
     from workbench.subnetworks.proof import prove
 
-    small = extract(model, tasks, name=Path(args.output).resolve().name)
-    [task] = tasks
-    sources = read_input(args.proof) if args.proof else _captions(task)
-    with ProgressLine("sentences compared") as progress:
-        proof = prove(model, small, sources, task, args.batch_size, progress)
-    parent = {"name": model.name, "sha256": sha256(Path(args.checkpoint) / WEIGHTS)}
-    small.provenance = {
-        **small.provenance,
-        **made_by(args.command_line),
-        "parents": [{**parent, "provenance": model.provenance}],
-        "proof": proof.to_json() | {"text": args.proof or "captions"},
-    }
-    if proof.holds:
-        small.save(args.output)
+    enable_compilation_cache()
+    directory = find_checkpoint(args.checkpoint)
+    config, tokenizer = open_checkpoint(directory)
+    name = directory.resolve().name
+    tasks = checked_tasks(config, args.task, name) if args.layout != "m2m100" else None
+    if tasks is None:
+        tasks = _dense_tasks(config, args.task, name)
+    sources = {task: read_input(args.proof) if args.proof else _captions(task) for task in tasks}
+    extraction = DiskExtraction(Selection(directory, config), tasks, name)
+    if args.layout == "m2m100" and not extraction.config.is_dense:
+        raise WorkbenchError(
+            "The result would not be dense: these tasks share no router key, so something is left to choose."
+            " Extract them one by one, or leave --layout m2m100 out."
+        )
+    proofs: list[Proof] = []
+    try:
+        with whole_directory(Path(args.output)) as place:
+            _write(args, extraction, tokenizer, place, directory)
+            small = Translator.load(place)
+            parent = Translator(name, config, tokenizer, extraction.parent_network())
+            for task in tasks:
+                with ProgressLine(f"{task}: sentences compared") as progress:
+                    proofs.append(
+                        prove(parent, small, sources[task], task, args.batch_size, progress)
+                    )
+            if not all(proof.holds for proof in proofs):
+                raise _NotProvedError
+            _write_proofs(args, place, proofs)
+    except _NotProvedError:
+        pass
+    held = all(proof.holds for proof in proofs)
+    tables = [proof.to_json() for proof in proofs]
     if args.json:
-        print(
-            json.dumps(small.provenance["proof"] | {"output": args.output if proof.holds else None})
-        )
+        result = {"output": args.output if held else None, "proofs": tables}
+        print(json.dumps((tables[0] if len(tables) == 1 else {}) | result))
     else:
-        print(proof)
-    if not proof.holds:
-        note(
-            f"error: {proof.different} sentences differ from {model.name}'s, e.g. number"
-            f" {proof.differing[0]}: nothing was written to {args.output}."
-        )
-    return 0 if proof.holds else 1
+        print("\n".join(map(str, proofs)))
+    for proof in proofs:
+        if not proof.holds:
+            note(
+                f"error: {proof.different} sentences of {proof.task} differ from {name}'s, e.g. number"
+                f" {proof.differing[0]}: nothing was written to {args.output}."
+            )
+    return 0 if held else 1
+
+
+def _write(
+    args: argparse.Namespace,
+    extraction: DiskExtraction,
+    tokenizer: Tokenizer,
+    place: Path,
+    directory: Path,
+) -> None:
+    """All but the proof."""
+    from workbench.checkpoint import CARD, CONFIG, PROVENANCE
+    from workbench.checkpoint.hub_config import to_json
+    from workbench.checkpoint.tensor_files import weight_files
+    from workbench.cli.provenance import made_by
+    from workbench.subnetworks.extract import made_for
+    from workbench.subnetworks.lineage import card_with_parent
+
+    extraction.write(place)
+    tokenizer.save(place)
+    _write_json(place / CONFIG, to_json(extraction.config))
+    parent = directory.resolve().name
+    old = directory / PROVENANCE
+    files = weight_files(directory)
+    kept = extraction.kept
+    record = {
+        "operation": "extract",
+        "tasks": [str(task) for task in extraction.tasks],
+        "kept_experts": next(iter(kept.values())) if len(kept) == 1 else kept,
+        **made_by(args.command_line),
+        "parents": [
+            {
+                "name": parent,
+                # Of the headers, which name every tensor: hashing the weights would read them all.
+                "headers_sha256": _headers_sha256(files),
+                "bytes": sum(file.stat().st_size for file in files),
+                "provenance": json.loads(old.read_text(encoding="utf-8")) if old.exists() else {},
+            }
+        ],
+    }
+    _write_json(place / PROVENANCE, record)
+    card = directory / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
+    name = Path(args.output).resolve().name
+    made = made_for(parent, extraction.tasks)
+    (place / CARD).write_text(card_with_parent(name, made, text), encoding="utf-8")
+
+
+def _write_proofs(args: argparse.Namespace, place: Path, proofs: list[Proof]) -> None:
+    """`proof.json`, and the same in the provenance and, in words, in the card."""
+    from workbench.checkpoint import CARD, PROVENANCE
+
+    tables = [proof.to_json() | {"text": args.proof or "captions"} for proof in proofs]
+    _write_json(place / "proof.json", tables)
+    record = json.loads((place / PROVENANCE).read_text(encoding="utf-8"))
+    _write_json(place / PROVENANCE, record | {"proof": tables[0] if len(tables) == 1 else tables})
+    with (place / CARD).open("a", encoding="utf-8") as card:
+        card.write("\n\n## Proof\n\n" + "\n".join(f"* {proof}" for proof in proofs) + "\n")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _headers_sha256(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            size = file.read(8)
+            digest.update(size + file.read(int.from_bytes(size, "little")))
+    return digest.hexdigest()
+
+
+def _dense_tasks(config: ModelConfig, written: Sequence[str], name: str) -> list[Task]:
+    """The tasks, where extracting them can give a wholly dense network."""
+    from workbench.subnetworks.extract import checked_tasks
+    from workbench.tasks import parse_task
+
+    _check_dense(config, [parse_task(text, config.languages) for text in written])
+    return checked_tasks(config, written, name)
 
 
 def _check_dense(config: ModelConfig, tasks: list[Task]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.options import choose_device, new_command
 
 if TYPE_CHECKING:
-    from workbench.config import ModelConfig, StackConfig
+    from workbench.config import ModelConfig, RouterConfig, StackConfig
 
 
 def add_parser(commands: Any) -> None:
@@ -21,39 +21,36 @@ def add_parser(commands: Any) -> None:
         run,
         "Architecture, languages, tasks, experts, parameters, bytes and licence of a checkpoint.",
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory or hub id")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print what there is to know."""
     choose_device(args)
-    table = describe(Path(args.checkpoint))
+    table = describe(args.checkpoint)
     print(json.dumps(table, indent=2, ensure_ascii=False) if args.json else _text(table))
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """What `workbench info --json` says of the checkpoint in `path`."""
+def describe(name: str | Path) -> dict[str, Any]:
+    """What `workbench info --json` says of a checkpoint, given by its directory or its hub id."""
     from workbench.checkpoint.components import parameters_by_component
-    from workbench.checkpoint.directory import CARD, WEIGHTS, check_weights, read_config
+    from workbench.checkpoint.directory import CARD, check_weights
+    from workbench.checkpoint.hub import find_checkpoint, name_of
     from workbench.checkpoint.hub_config import model_type
     from workbench.checkpoint.model_card import licence_of
-    from workbench.errors import WorkbenchError
+    from workbench.checkpoint.tensor_files import weight_files
+    from workbench.checkpoint.weights import IN_MEMORY, memory_needed
+    from workbench.decoding.opening import open_checkpoint
     from workbench.languages import find_language
-    from workbench.text.tokenizer import Tokenizer
 
-    config = read_config(path)
+    path = find_checkpoint(name)
+    config, _ = open_checkpoint(path)
     stored = check_weights(path, config)
-    tokens = Tokenizer.load(path).vocab_size
-    if tokens > config.vocabulary:
-        raise WorkbenchError(
-            f"The tokenizer in {path} has {tokens} tokens, but the network's vocabulary only"
-            f" {config.vocabulary}: they do not belong together."
-        )
     card = path / CARD
     text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
     parameters = parameters_by_component(config)
     return {
-        "name": path.resolve().name,
+        "name": name_of(name, path),
         "model_type": model_type(config),
         "architecture": _architecture(config),
         "stacks": {name: _stack(stack) for name, stack in config.stacks},
@@ -63,9 +60,10 @@ def describe(path: Path) -> dict[str, Any]:
         "parameters": {"total": sum(parameters.values()), **parameters},
         "stored_as": list(stored),
         "bytes": {
-            "weights": (path / WEIGHTS).stat().st_size,
+            "weights": sum(file.stat().st_size for file in weight_files(path)),
             "all": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         },
+        "bytes_in_memory": {dtype: memory_needed(config, dtype) for dtype in IN_MEMORY},
         "licence": licence_of(text),
     }
 
@@ -84,10 +82,16 @@ def _stack(stack: StackConfig) -> dict[str, Any]:
         "feed_forward_widths": list(stack.feed_forward_widths),
         "expert_layers": list(stack.expert_layers),
         "experts": stack.experts,
+        **({"experts_by_layer": list(stack.experts_by_layer)} if stack.experts_by_layer else {}),
         "granularity": router.granularity if router else None,
         "task_key": router.task_key if router else None,
         "top_k": router.top_k if router else None,
+        "assignment": _assignment(router) if router and router.assignment else None,
     }
+
+
+def _assignment(router: RouterConfig) -> dict[str, list[int]]:
+    return {k: list(row) for k, row in zip(router.keys, router.assignment, strict=True)}
 
 
 def _text(table: dict[str, Any]) -> str:
@@ -114,6 +118,13 @@ def _text(table: dict[str, Any]) -> str:
             f"{sizes['all']:,} bytes, of which weights {sizes['weights']:,}"
             f" ({', '.join(table['stored_as'])})",
         ),
+        (
+            "in memory",
+            "weights "
+            + " or ".join(
+                f"{size:,} bytes ({dtype})" for dtype, size in table["bytes_in_memory"].items()
+            ),
+        ),
         ("licence", table["licence"] or "not stated in its card"),
     ]
     lines = [f"{label:<11}{value}" for label, value in facts]
@@ -126,8 +137,10 @@ def _routing(stack: dict[str, Any]) -> str:
         return f"dense, feed-forward width {widths}"
     by = stack["granularity"] + (f" ({stack['task_key']} language)" if stack["task_key"] else "")
     by = by.replace("(pair language)", "(pair of languages)")
+    how = f"chosen by {by}" if stack["assignment"] is None else f"assigned by hand to each {by}"
     layers = ", ".join(map(str, stack["expert_layers"]))
+    counts = " and ".join(map(str, stack.get("experts_by_layer", [stack["experts"]])))
     return (
-        f"{stack['experts']} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
-        f" {stack['top_k']} chosen by {by}; feed-forward width {widths}"
+        f"{counts} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
+        f" {stack['top_k']} {how}; feed-forward width {widths}"
     )

@@ -12,11 +12,41 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from workbench.cli import app, bench, compare, extract, info, routes, train, translate, usage
+from workbench.cli import (
+    app,
+    bench,
+    compare,
+    convert,
+    extract,
+    info,
+    merge,
+    prune,
+    quantize,
+    routes,
+    train,
+    translate,
+    upcycle,
+    usage,
+)
 from workbench.errors import WorkbenchError
 from workbench.text.corpus import CorpusWarning
 
-COMMANDS = (info, translate, routes, usage, extract, compare, bench, train, app)
+COMMANDS = (
+    info,
+    translate,
+    routes,
+    usage,
+    extract,
+    prune,
+    merge,
+    compare,
+    bench,
+    train,
+    upcycle,
+    quantize,
+    convert,
+    app,
+)
 #: Set this variable to see where an error comes from.
 TRACEBACK = "WORKBENCH_TRACEBACK"
 

@@ -23,7 +23,7 @@ def new_command(
 ) -> argparse.ArgumentParser:
     """A parser for the command `name`, which calls `run`, with the options that all commands have."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary, **more
+        name, help=summary, **{"description": summary, **more}
     )
     parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
     parser.add_argument(

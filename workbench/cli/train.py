@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,19 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help=f"the run: metrics.jsonl, resumable states and, at the end, {_CHECKPOINT}/",
     )
+    add_run_options(parser)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What may be said beside a recipe: `--set`, `--data`, `--mesh` and `--distributed`."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="a value instead of the recipe's, such as model.encoder_routing=token; as often as wanted",
+    )
     parser.add_argument(
         "--data", metavar="DIR", help="where the text lies, instead of the recipe's data.directory"
     )
@@ -55,19 +69,41 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, then write the checkpoint with its card and provenance."""
-    from workbench.training.recipe import read_recipe, recipe_table
+    follow(args, recipe_of(args))
 
-    recipe = read_recipe(args.recipe)
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The recipe that the arguments name, with all they say beside it."""
+    from workbench.training.recipe import read_recipe
+
+    recipe = read_recipe(args.recipe, args.settings)
     if args.data:
         recipe = dataclasses.replace(
             recipe, data=dataclasses.replace(recipe.data, directory=args.data)
         )
     if args.mesh is not None:
         recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=args.mesh))
+    return recipe
+
+
+def follow(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    operation: str = "train",
+    parents: Sequence[Any] | None = None,
+) -> None:
+    """Follow the recipe in `args.output`, or go on there, and write the checkpoint.
+
+    operation, parents: what its provenance says of this; by default the checkpoint it starts from, if any.
+    """
+    from workbench.training.recipe import recipe_table
+
+    if parents is None:
+        parents = [recipe.run.start_from] if recipe.run.start_from else []
     output = Path(args.output)
     place = output / _CHECKPOINT
     if place.exists():
-        _check_same(place, recipe_table(recipe))
+        _check_same(place, recipe)
         note(f"{place} is finished already: nothing to do.")
         _print(args, place, {})
         return
@@ -93,13 +129,13 @@ def run(args: argparse.Namespace) -> None:
     from workbench.cli.provenance import made_by
 
     model.provenance = {
-        "operation": "train",
+        "operation": operation,
         **made_by(args.command_line, seconds),
         "recipe": json.loads(json.dumps(recipe_table(recipe))),
         "valid_bleu": scores,
-        "parents": [recipe.run.start_from] if recipe.run.start_from else [],
+        "parents": parents,
     }
-    model.card = _card(recipe, Path(args.recipe), args.command_line, seconds, scores)
+    model.card = _card(recipe, args.command_line, seconds, scores)
     model.save(place)
     wait_for_all("checkpoint")
     _print(args, place, scores)
@@ -112,20 +148,25 @@ def _print(args: argparse.Namespace, place: Path, scores: dict[str, float]) -> N
         print(place)
 
 
-def _check_same(place: Path, recipe: dict[str, Any]) -> None:
+def _check_same(place: Path, recipe: Recipe) -> None:
     """Refuse to pass off the finished run of another recipe as this one's."""
+    from workbench.training.recipe import recipe_from
+
     try:
-        kept = json.loads((place / "provenance.json").read_text(encoding="utf-8"))["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = recipe_from(
+            json.loads((place / "provenance.json").read_text(encoding="utf-8"))["recipe"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, WorkbenchError):
         kept = None
-    wanted = json.loads(json.dumps(recipe))
-    for table in (kept, wanted):
-        if table:  # on which devices it was made does not matter
-            table["run"].pop("mesh", None)
-    if kept != wanted:
+    # On which devices it was made does not matter.
+    if kept is None or _without_mesh(kept) != _without_mesh(recipe):
         raise WorkbenchError(
             f"{place} was made by another recipe: choose another directory with -o."
         )
+
+
+def _without_mesh(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=""))
 
 
 def _progress(progress: Progress) -> str:
@@ -142,11 +183,11 @@ def _progress(progress: Progress) -> str:
     return text
 
 
-def _card(
-    recipe: Recipe, path: Path, command: str, seconds: float, scores: dict[str, float]
-) -> str:
+def _card(recipe: Recipe, command: str, seconds: float, scores: dict[str, float]) -> str:
     from workbench.checkpoint.model_card import model_card, terms_of
     from workbench.cli.provenance import hardware
+    from workbench.training.recipe import recipe_table
+    from workbench.training.recipe_file import to_toml
 
     model, data = recipe.model, recipe.data
     routing = f"encoder {model.encoder_routing}, decoder {model.decoder_routing}"
@@ -157,7 +198,7 @@ def _card(
         f" {recipe.about}".rstrip(),
         languages=recipe.languages,
         terms=terms_of(data.directory),
-        recipe=path.read_text(encoding="utf-8"),
+        recipe=to_toml(recipe_table(recipe)),
         command=command,
         hardware=hardware(),
         seconds=seconds,

@@ -12,7 +12,9 @@ import numpy as np
 from flax import nnx
 
 from workbench.checkpoint.directory import Checkpoint, read_checkpoint, write_checkpoint
+from workbench.checkpoint.hub import find_checkpoint, name_of
 from workbench.config import ModelConfig
+from workbench.decoding.opening import check_fit, open_checkpoint
 from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
 from workbench.decoding.search import Found, Request, greedy
 from workbench.errors import WorkbenchError
@@ -62,11 +64,7 @@ class Translator:
         card: str = "",
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        if tokenizer.vocab_size > config.vocabulary:
-            raise WorkbenchError(
-                f"The tokenizer of {name} has {tokenizer.vocab_size} tokens, but the network's vocabulary"
-                f" only {config.vocabulary}: they do not belong together."
-            )
+        check_fit(name, config, tokenizer)
         self.name, self.config, self.tokenizer, self.network = name, config, tokenizer, network
         self.path, self.card, self.provenance = path, card, provenance or {}
         self._graph, state = nnx.split(network)
@@ -75,21 +73,29 @@ class Translator:
         self.programs = Programs(self._greedy, static_argnames=("capacity", "with_scores"))
 
     @classmethod
-    def load(cls, path: str | Path) -> Translator:
-        """The translator in a checkpoint directory.
+    def load(cls, path: str | Path, dtype: str = "float32") -> Translator:
+        """The translator in a checkpoint directory, or of a model on the Hugging Face hub.
+
+        Args:
+            path: a directory, or `owner/name` or `owner/name@revision` on the hub.
+            dtype: float32 or bfloat16, how weights are held in memory and computed with, however they are
+                stored.
 
         Raises:
-            WorkbenchError: something about the directory is wrong; one line says what.
+            WorkbenchError: something about the checkpoint is wrong, or it cannot fit in memory; one line says
+                what.
         """
         enable_compilation_cache()
-        checkpoint = read_checkpoint(Path(path))
-        tokenizer = Tokenizer.load(Path(path))
+        directory = find_checkpoint(path)
+        config, tokenizer = open_checkpoint(directory)
+        checkpoint = read_checkpoint(directory, dtype)
+        checkpoint.network.config = config
         return cls(
-            Path(path).resolve().name,
-            checkpoint.config,
+            name_of(path, directory),
+            config,
             tokenizer,
             checkpoint.network,
-            path=Path(path),
+            path=directory,
             card=checkpoint.card,
             provenance=checkpoint.provenance,
         )
@@ -97,7 +103,7 @@ class Translator:
     def save(self, directory: str | Path, dtype: str = "float32") -> None:
         """Write a checkpoint directory; nothing is left behind if that fails.
 
-        dtype: how weights are stored, float32 or bfloat16.
+        dtype: how weights are stored, float32, bfloat16 or int8.
         """
         write_checkpoint(
             Path(directory),
@@ -247,7 +253,7 @@ class Translator:
         ids = [part.token_ids for part in parts]
         translation = Translation(joiner.join(self.tokenizer.decode(part) for part in ids))
         translation.token_ids = tuple(token for part in ids for token in part)
-        translation.tokens = tuple(self.tokenizer.token(token) for token in translation.token_ids)
+        translation.tokens = tuple(map(self._token, translation.token_ids))
         total = sum(float(part.found.scores[part.row]) for part in parts)
         count = max(1, len(translation.token_ids))
         translation.score = total / count if with_scores else float("nan")
@@ -255,6 +261,11 @@ class Translator:
         translation.compile_seconds = compile_seconds
         translation.truncated = any(part[-1] != self.config.eos_id for part in ids)
         return translation
+
+    def _token(self, token_id: int) -> str:
+        # Published networks have a few more rows than their tokenizer has tokens.
+        known = token_id < self.tokenizer.vocab_size
+        return self.tokenizer.token(token_id) if known else f"<{token_id}>"
 
 
 class _Piece:

@@ -8,8 +8,10 @@ from flax import nnx
 
 from workbench.config import RouterConfig
 from workbench.nn.dispatch import DISPATCHERS, Dispatcher, ExpertWeights, choose_dispatcher
+from workbench.nn.limits import limited
 from workbench.nn.linear import Linear
 from workbench.nn.routers import Router, Routing
+from workbench.nn.training_mode import Training, inside, mask_outputs
 
 
 class FeedForward(nnx.Module):
@@ -28,7 +30,8 @@ class ExpertFeedForward(nnx.Module):
     """E feed-forward blocks stacked along the first axis, with the router that chooses among them.
 
     dispatcher: a dispatcher, a name in `DISPATCHERS`, or "auto" for the faster one at each shape.
-    output_scale: factor on the mixed output (NLLB-MoE's 1 - moe_token_dropout), at inference and training.
+    output_scale: factor on the mixed output (NLLB-MoE's 1 - moe_token_dropout), which makes up at inference for
+        the outputs that were masked in training.
     """
 
     def __init__(
@@ -37,12 +40,13 @@ class ExpertFeedForward(nnx.Module):
         width: int,
         experts: int,
         router: RouterConfig,
+        groups: tuple[int, ...] = (),
         *,
         output_scale: float = 1.0,
         rngs: nnx.Rngs,
     ) -> None:
         first, second = ((6.0 / (d_model + width)) ** 0.5,) * 2
-        self.router = Router(d_model, experts, router, rngs=rngs)
+        self.router = Router(d_model, experts, router, groups, rngs=rngs)
         self.w_in = nnx.Param(
             jax.random.uniform(
                 rngs.params(), (experts, d_model, width), minval=-first, maxval=first
@@ -64,11 +68,22 @@ class ExpertFeedForward(nnx.Module):
         return ExpertWeights(self.w_in[...], self.b_in[...], self.w_out[...], self.b_out[...])
 
     def __call__(
-        self, x: jax.Array, sentence: jax.Array, task_ids: jax.Array
+        self,
+        x: jax.Array,
+        sentence: jax.Array,
+        task_ids: jax.Array,
+        training: Training | None = None,
     ) -> tuple[jax.Array, Routing]:
-        """Output [B, T, D] of x [B, T, D], and the routing that made it (T axis 1 unless by token)."""
+        """Output [B, T, D] of x [B, T, D], and the routing that made it (T axis 1 unless by token).
+
+        In training the routing is subject to `limited`, and outputs are masked instead of scaled where the
+        options say so.
+        """
         batch, length, width = x.shape
         routing = self.router(x, sentence, task_ids)
+        first, second = inside(training, 0), inside(training, 1)
+        if first is not None:
+            routing = limited(routing, length, first)
         spread = routing.spread(length)
         top_k = self.router.top_k
         weights = self.weights
@@ -84,4 +99,7 @@ class ExpertFeedForward(nnx.Module):
             spread.gates.reshape(-1, top_k),
             weights,
         )
-        return mixed.reshape(x.shape) * self.output_scale, routing
+        mixed = mixed.reshape(x.shape)
+        if second is not None and second.options.output_masking:
+            return mask_outputs(mixed, second), routing
+        return mixed * self.output_scale, routing

@@ -11,8 +11,9 @@ from flax import nnx
 from workbench.config import ModelConfig, StackConfig
 from workbench.nn.attention import Attention
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
-from workbench.nn.linear import LayerNorm, dropout
+from workbench.nn.linear import LayerNorm
 from workbench.nn.routers import Routing, sentence_mean
+from workbench.nn.training_mode import Training, dropout, inside, split
 
 #: Routing of the layers with experts, in order of depth.
 StackRouting = tuple[Routing, ...]
@@ -60,19 +61,24 @@ def _block(
     return ExpertFeedForward(
         config.d_model,
         width,
-        stack.experts,
+        stack.experts_in(layer),
         stack.router,
+        stack.groups_in(layer),
         output_scale=config.expert_output_scale,
         rngs=rngs,
     )
 
 
 def _feed(
-    block: FeedForward | ExpertFeedForward, x: jax.Array, sentence: jax.Array, task_ids: jax.Array
+    block: FeedForward | ExpertFeedForward,
+    x: jax.Array,
+    sentence: jax.Array,
+    task_ids: jax.Array,
+    training: Training | None,
 ) -> tuple[jax.Array, StackRouting]:
     if isinstance(block, FeedForward):
         return block(x), ()
-    output, routing = block(x, sentence, task_ids)
+    output, routing = block(x, sentence, task_ids, training)
     return output, (routing,)
 
 
@@ -87,16 +93,16 @@ class EncoderLayer(nnx.Module):
         self.ffn = _block(config, stack, layer, rngs)
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, rate: float, key: jax.Array | None
+        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, training: Training | None
     ) -> tuple[jax.Array, StackRouting]:
         """States [B, S, D] -> states and routing."""
-        first, second = (None, None) if key is None else jax.random.split(key)
+        first, second = split(training, 2)
         y = self.self_attn_layer_norm(x)
         y = self.self_attn(y, *self.self_attn.keys_values(y), mask[:, None, None, :])
-        x = x + dropout(y, rate, first)
+        x = x + dropout(y, first)
         y = self.final_layer_norm(x)
-        y, routing = _feed(self.ffn, y, sentence_mean(y, mask), task_ids)
-        return x + dropout(y, rate, second), routing
+        y, routing = _feed(self.ffn, y, sentence_mean(y, mask), task_ids, inside(second, 1))
+        return x + dropout(y, second), routing
 
 
 class DecoderLayer(nnx.Module):
@@ -117,23 +123,22 @@ class DecoderLayer(nnx.Module):
         encoded: Encoded,
         sentence: jax.Array,
         task_ids: jax.Array,
-        rate: float,
-        key: jax.Array | None,
+        training: Training | None,
     ) -> tuple[jax.Array, StackRouting]:
         """The whole target at once: states [B, T, D] -> states and routing."""
-        first, second, third = (None,) * 3 if key is None else jax.random.split(key, 3)
+        first, second, third = split(training, 3)
         length = x.shape[1]
         y = self.self_attn_layer_norm(x)
         visible = jnp.arange(length)[None] <= jnp.arange(length)[:, None]
         y = self.self_attn(y, *self.self_attn.keys_values(y), visible[None, None])
-        x = x + dropout(y, rate, first)
+        x = x + dropout(y, first)
         y = self.cross_attn_layer_norm(x)
         source = self.cross_attn.keys_values(encoded.states)
         y = self.cross_attn(y, *source, encoded.mask[:, None, None, :])
-        x = x + dropout(y, rate, second)
+        x = x + dropout(y, second)
         y = self.final_layer_norm(x)
-        y, routing = _feed(self.ffn, y, sentence, task_ids)
-        return x + dropout(y, rate, third), routing
+        y, routing = _feed(self.ffn, y, sentence, task_ids, inside(third, 1))
+        return x + dropout(y, third), routing
 
     def step(
         self,
@@ -151,7 +156,7 @@ class DecoderLayer(nnx.Module):
         )
         x = x + y
         x = x + self.cross_attn.step(self.cross_attn_layer_norm(x), *source, memory.visible)
-        y, routing = _feed(self.ffn, self.final_layer_norm(x), memory.sentence, task_ids)
+        y, routing = _feed(self.ffn, self.final_layer_norm(x), memory.sentence, task_ids, None)
         return x + y, (kept[0], kept[1]), routing
 
 
@@ -165,13 +170,12 @@ class Encoder(nnx.Module):
         self.layer_norm = LayerNorm(config.d_model)
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, rate: float, key: jax.Array | None
+        self, x: jax.Array, mask: jax.Array, task_ids: jax.Array, training: Training | None
     ) -> Encoded:
         """Embeddings [B, S, D], mask [B, S] -> Encoded."""
         routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
-            inner = None if key is None else jax.random.fold_in(key, index)
-            x, chosen = layer(x, mask, task_ids, rate, inner)
+            x, chosen = layer(x, mask, task_ids, inside(training, index))
             routing += chosen
         return Encoded(self.layer_norm(x), mask, routing)
 
@@ -210,15 +214,14 @@ class Decoder(nnx.Module):
         x: jax.Array,
         encoded: Encoded,
         task_ids: jax.Array,
-        rate: float = 0.0,
-        key: jax.Array | None = None,
+        training: Training | None = None,
     ) -> tuple[jax.Array, StackRouting]:
         """The whole target at once: embeddings [B, T, D] -> states [B, T, D] and routing."""
         sentence = sentence_mean(encoded.states, encoded.mask)
         routing: StackRouting = ()
         for index, layer in enumerate(self.layers):
-            inner = None if key is None else jax.random.fold_in(key, index)
-            x, chosen = layer(x, encoded, sentence, task_ids, rate, inner)
+            inner = inside(training, index)
+            x, chosen = layer(x, encoded, sentence, task_ids, inner)
             routing += chosen
         return self.layer_norm(x), routing
 

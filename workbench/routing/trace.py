@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,7 +39,8 @@ class Routes:
     that position; in the decoder, the token just read), `rank` (0: first choice), `expert`, `gate` (weight of
     that expert's output). Padding has no rows.
     sources, translations: the sentences; a blank sentence has no rows.
-    layers: the layers with experts of each stack, and `experts` how many each has.
+    layers: the layers with experts of each stack, and `experts` how many the largest of them has;
+    experts_by_layer: (stack, layer) -> how many that one has, where layers differ.
     """
 
     frame: pd.DataFrame
@@ -48,6 +49,11 @@ class Routes:
     translations: tuple[str, ...]
     layers: dict[str, tuple[int, ...]]
     experts: dict[str, int]
+    experts_by_layer: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def experts_in(self, stack: str, layer: int) -> int:
+        """Experts of one layer."""
+        return self.experts_by_layer.get((stack, layer), self.experts[stack])
 
     def to_frame(self) -> pd.DataFrame:
         """The tidy table, as described above."""
@@ -55,7 +61,11 @@ class Routes:
 
     def __add__(self, other: Routes) -> Routes:
         """Both together; the sentences of `other` are numbered on."""
-        if (self.layers, self.experts) != (other.layers, other.experts):
+        if (self.layers, self.experts, self.experts_by_layer) != (
+            other.layers,
+            other.experts,
+            other.experts_by_layer,
+        ):
             raise WorkbenchError("Routes of networks with different experts cannot be joined.")
         moved = other.frame.assign(sentence=other.frame["sentence"] + len(self.sources))
         frame = pd.concat([self.frame, moved], ignore_index=True)
@@ -69,6 +79,7 @@ class Routes:
             self.translations + other.translations,
             self.layers,
             self.experts,
+            self.experts_by_layer,
         )
 
 
@@ -130,6 +141,12 @@ def trace_routes(
         tuple(written),
         {name: stack.expert_layers for name, stack in model.config.stacks if stack.router},
         {name: stack.experts for name, stack in model.config.stacks if stack.router},
+        {
+            (name, layer): stack.experts_in(layer)
+            for name, stack in model.config.stacks
+            if stack.experts_by_layer
+            for layer in stack.expert_layers
+        },
     )
 
 

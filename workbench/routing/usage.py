@@ -17,8 +17,9 @@ class Usage:
     """Counts of choices, labelled.
 
     counts: float64 [tasks, layers, E], the tokens of a task that chose an expert, at any rank. weights: the same shape,
-    the sum of their gates. tokens: [tasks, layers], tokens routed; padding is never counted, language and end
-    tokens are. tasks: as text. layers: (stack, layer) pairs. A stack with fewer experts than E has zeros beyond.
+    the sum of their gates. firsts, first_weights: the same of the tokens that chose it first. tokens: [tasks,
+    layers], tokens routed; padding is never counted, language and end tokens are. tasks: as text. layers: (stack,
+    layer) pairs. A layer with fewer experts than E has zeros beyond.
     """
 
     counts: np.ndarray
@@ -27,6 +28,8 @@ class Usage:
     tasks: tuple[str, ...]
     layers: tuple[tuple[str, int], ...]
     experts: tuple[int, ...]
+    firsts: np.ndarray
+    first_weights: np.ndarray
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy: task, stack, layer, expert, tokens (choosing it), share (of the task's tokens), gate (mean over all
@@ -44,11 +47,19 @@ class Usage:
         return pd.DataFrame(rows, columns=columns)
 
     def to_json(self) -> str:
-        """The table as JSON: one object with the tasks, layers and, for each, share and gate by expert."""
+        """The table as JSON: one object with the tasks, layers and, for each, by expert: share and gate (at any
+        rank), first and first_gate (ranked first); all over the tokens of the task.
+        """
         table: dict[str, Any] = {"tasks": list(self.tasks), "layers": []}
         for i, (stack, layer) in enumerate(self.layers):
             kept = slice(0, self.experts[i])
             total = np.maximum(self.tokens[:, i, None], 1)
+            values = {
+                "share": self.counts,
+                "gate": self.weights,
+                "first": self.firsts,
+                "first_gate": self.first_weights,
+            }
             table["layers"].append(
                 {
                     "stack": stack,
@@ -57,20 +68,16 @@ class Usage:
                     "tokens": dict(
                         zip(self.tasks, self.tokens[:, i].astype(int).tolist(), strict=True)
                     ),
-                    "share": dict(
-                        zip(
-                            self.tasks,
-                            (self.counts[:, i, kept] / total).round(6).tolist(),
-                            strict=True,
+                    **{
+                        name: dict(
+                            zip(
+                                self.tasks,
+                                (array[:, i, kept] / total).round(6).tolist(),
+                                strict=True,
+                            )
                         )
-                    ),
-                    "gate": dict(
-                        zip(
-                            self.tasks,
-                            (self.weights[:, i, kept] / total).round(6).tolist(),
-                            strict=True,
-                        )
-                    ),
+                        for name, array in values.items()
+                    },
                 }
             )
         return json.dumps(table, indent=2)
@@ -81,16 +88,17 @@ def expert_usage(routes: Routes) -> Usage:
     frame = routes.to_frame()
     tasks = tuple(str(task) for task in routes.tasks)
     layers = tuple((stack, layer) for stack, found in routes.layers.items() for layer in found)
-    experts = tuple(routes.experts[stack] for stack, _ in layers)
+    experts = tuple(routes.experts_in(stack, layer) for stack, layer in layers)
     shape = (len(tasks), len(layers), max(experts))
-    counts, weights = np.zeros(shape), np.zeros(shape)
+    counts, weights, firsts, first_weights = (np.zeros(shape) for _ in range(4))
     tokens = np.zeros(shape[:2])
     place = {key: i for i, key in enumerate(layers)}
-    groups = frame.groupby(["task", "stack", "layer", "expert"], observed=True)["gate"]
-    for (task, stack, layer, expert), gates in groups:
-        index = tasks.index(task), place[stack, layer], expert
-        counts[index], weights[index] = len(gates), gates.sum()
-    firsts = frame[frame["rank"] == 0].groupby(["task", "stack", "layer"], observed=True).size()
-    for (task, stack, layer), count in firsts.items():
+    labels = ["task", "stack", "layer", "expert"]
+    best = frame[frame["rank"] == 0]
+    for part, number, total in ((frame, counts, weights), (best, firsts, first_weights)):
+        for (task, stack, layer, expert), gates in part.groupby(labels, observed=True)["gate"]:
+            index = tasks.index(task), place[stack, layer], expert
+            number[index], total[index] = len(gates), gates.sum()
+    for (task, stack, layer), count in best.groupby(labels[:3], observed=True).size().items():
         tokens[tasks.index(task), place[stack, layer]] = count
-    return Usage(counts, weights, tokens, tasks, layers, experts)
+    return Usage(counts, weights, tokens, tasks, layers, experts, firsts, first_weights)

@@ -1,4 +1,4 @@
-"""Extraction: a task-routed stack folded into a dense one, exactly."""
+"""Extraction: the part of a task-routed network that some tasks need, exactly."""
 
 from __future__ import annotations
 
@@ -6,96 +6,111 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from workbench.config import ModelConfig, StackConfig
+from workbench.checkpoint.components import parameters_by_component
+from workbench.config import ModelConfig, RouterConfig, StackConfig, StackName
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
-from workbench.nn.network import TranslationNetwork
+from workbench.subnetworks.choices import Choices, by_task, choice_of, choices_of, remainder_of
+from workbench.subnetworks.cutting import build, cut_block, cut_weights, parameters_of, with_experts
+from workbench.subnetworks.lineage import card_of_part, languages_of, provenance_of_part
 from workbench.tasks import Task, parse_task
 
 
 def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = None) -> Translator:
-    """The sub-network that translates `tasks` (one, for now) as `model` does.
+    """The sub-network that translates `tasks` as `model` does.
 
-    In a stack routed by task the experts of every layer and their gates are constants of the task, so
-    `sum_k g_k FFN_k(x)` is one feed-forward block of width K F. Such a stack becomes dense; a stack routed by
-    token or sentence keeps its experts, since any of them may be needed.
+    In a stack routed by task the experts of every layer and their gates are constants of the task key, so
+    `sum_k g_k FFN_k(x)` is one feed-forward block of width K F. Where all tasks have the same key, as with one
+    task, such a stack becomes dense. Where they have several it keeps the union of their experts, layer by layer,
+    and a router over these. A stack routed by token or sentence keeps its experts, since any of them may be needed.
 
     Raises:
-        WorkbenchError: no task or several, a task the model does not translate, or no stack routed by task.
+        WorkbenchError: no task, a task the model does not translate, or no stack routed by task.
     """
-    chosen = [parse_task(t, model.config.languages) if isinstance(t, str) else t for t in tasks]
-    if len(chosen) != 1:
-        raise WorkbenchError(
-            f"Exactly one task can be extracted at a time so far, got {len(chosen)}."
+    chosen = checked_tasks(model.config, tasks, model.name)
+    choices = {
+        stack: choices_of(
+            getattr(model.config, stack),
+            {
+                layer: getattr(model.network, stack).layers[layer].ffn.router
+                for layer in getattr(model.config, stack).expert_layers
+            },
+            model.config.d_model,
+            chosen,
         )
-    task = chosen[0]
-    model.config.check_task(task)
-    if not any(_by_task(stack) for _, stack in model.config.stacks):
-        kind = "dense" if model.config.is_dense else "not routed by task in either stack"
-        raise WorkbenchError(f"Nothing can be extracted exactly from {model.name}: it is {kind}.")
-    config = folded_config(model.config, task)
-    network = TranslationNetwork(config, rngs=nnx.Rngs(0))
-    parameters = nnx.to_pure_dict(nnx.state(model.network))
-    for (stack, old), row in zip(model.config.stacks, model.config.task_ids(task), strict=True):
-        if not _by_task(old):
-            continue
+        for stack in by_task(model.config)
+    }
+    config = extracted_config(model.config, chosen, choices)
+    parameters = parameters_of(model.network)
+    for stack, choice in choices.items():
+        old = getattr(model.config, stack)
+        layers = parameters[stack]["layers"]
         for layer in old.expert_layers:
             block = getattr(model.network, stack).layers[layer].ffn
-            parameters[stack]["layers"][layer]["ffn"] = fold(block, row)
-    state = nnx.state(network)
-    nnx.replace_by_pure_dict(state, parameters)
-    nnx.update(network, state)
+            layers[layer]["ffn"] = (
+                fold(block, choice.rows[0])
+                if choice.folds
+                else _reduced(block, layers[layer]["ffn"], choice, layer, old)
+            )
+    called = name or f"{model.name}-{chosen[0] if len(chosen) == 1 else f'{len(chosen)}-tasks'}"
     return Translator(
-        name or f"{model.name}-{task}",
+        called,
         config,
         model.tokenizer,
-        network,
-        card=_card(model, task, name or f"{model.name}-{task}"),
-        provenance={
-            "operation": "extract",
-            "tasks": [str(task)],
-            "kept_experts": kept_experts(model, task),
-            "parents": [{"name": model.name, "provenance": model.provenance}],
-        },
+        build(config, parameters),
+        card=card_of_part(model, called, made_for(model.name, chosen)),
+        provenance=provenance_of_part(
+            model,
+            "extract",
+            chosen,
+            kept_experts=kept_experts(model, chosen[0])
+            if len(chosen) == 1
+            else {str(task): kept_experts(model, task) for task in chosen},
+        ),
     )
+
+
+def checked_tasks(
+    config: ModelConfig, tasks: Sequence[str | Task], name: str = "this checkpoint"
+) -> list[Task]:
+    """`tasks` as tasks, each once, all of which can be extracted from a network of this shape.
+
+    Raises:
+        WorkbenchError: as `extract`.
+    """
+    chosen = list(
+        dict.fromkeys(parse_task(t, config.languages) if isinstance(t, str) else t for t in tasks)
+    )
+    if not chosen:
+        raise WorkbenchError("Name at least one task to extract, e.g. eng_Latn-deu_Latn; got 0.")
+    for task in chosen:
+        config.check_task(task)
+    if not by_task(config):
+        kind = "dense" if config.is_dense else "not routed by task in either stack"
+        raise WorkbenchError(f"Nothing can be extracted exactly from {name}: it is {kind}.")
+    return chosen
 
 
 def folded_config(config: ModelConfig, task: Task) -> ModelConfig:
     """The shape of the network once the stacks routed by task are folded for `task`."""
-
-    def folded(stack: StackConfig) -> StackConfig:
-        if not _by_task(stack) or stack.router is None:
-            return stack
-        widths = [
-            width * (stack.router.top_k if layer in stack.expert_layers else 1)
-            for layer, width in enumerate(stack.feed_forward_widths)
-        ]
-        return StackConfig(stack.heads, tuple(widths))
-
-    return dataclasses.replace(
-        config,
-        encoder=folded(config.encoder),
-        decoder=folded(config.decoder),
-        languages=tuple(sorted((task.source, task.target))),
-        tasks=(task,),
-    )
+    stacks: dict[str, Any] = {name: _folded(getattr(config, name)) for name in by_task(config)}
+    return dataclasses.replace(config, **stacks, languages=languages_of([task]), tasks=(task,))
 
 
 def kept_experts(model: Translator, task: Task) -> dict[str, dict[str, dict[str, float]]]:
     """The experts that `task` uses where routing is by task: stack -> layer -> expert -> gate."""
     kept: dict[str, dict[str, dict[str, float]]] = {}
-    for (name, stack), row in zip(model.config.stacks, model.config.task_ids(task), strict=True):
-        if not _by_task(stack):
-            continue
-        for layer in stack.expert_layers:
-            experts, gates = _choice(getattr(model.network, name).layers[layer].ffn, row)
-            kept.setdefault(name, {})[str(layer)] = {
+    for stack in by_task(model.config):
+        row = getattr(model.config, stack).router.key_index(task)
+        for layer in getattr(model.config, stack).expert_layers:
+            experts, gates = choice_of(
+                getattr(model.network, stack).layers[layer].ffn.router, row, model.config.d_model
+            )
+            kept.setdefault(stack, {})[str(layer)] = {
                 str(e): round(float(g), 6) for e, g in zip(experts, gates, strict=True)
             }
     return kept
@@ -106,7 +121,7 @@ def fold(block: ExpertFeedForward, row: int) -> dict[str, Any]:
 
     Hidden units of the chosen experts stand side by side; their way out is scaled by the gates.
     """
-    experts, gates = _choice(block, row)
+    experts, gates = choice_of(block.router, row, block.b_out.shape[-1])
     # Only the chosen experts are touched; sums and products in float64, rounded once.
     w_in, b_in, w_out, b_out = (np.asarray(array[experts], np.float64) for array in block.weights)
     scale = gates.astype(np.float64) * block.output_scale
@@ -124,34 +139,93 @@ def fold(block: ExpertFeedForward, row: int) -> dict[str, Any]:
 
 def parameter_count(config: ModelConfig) -> int:
     """Parameters of a network of this shape."""
-    shapes = nnx.eval_shape(lambda: nnx.state(TranslationNetwork(config, rngs=nnx.Rngs(0))))
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+    return sum(parameters_by_component(config).values())
 
 
-def _choice(block: ExpertFeedForward, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Experts [K] and gates [K] that the network's own router gives the task in `row`."""
-    width = block.w_in.shape[1]
-    routing = block.router(jnp.zeros((1, 1, width)), jnp.zeros((1, width)), jnp.array([row]))
-    return np.asarray(routing.experts[0, 0]), np.asarray(routing.gates[0, 0])
+def extracted_config(
+    config: ModelConfig, tasks: Sequence[Task], choices: dict[StackName, Choices]
+) -> ModelConfig:
+    """The shape of the network that is extracted for `tasks`."""
+    stacks: dict[str, Any] = {}
+    for name, choice in choices.items():
+        stack: StackConfig = getattr(config, name)
+        if choice.folds:
+            stacks[name] = _folded(stack)
+            continue
+        assert stack.router is not None
+        router = dataclasses.replace(
+            stack.router,
+            keys=choice.keys,
+            assignment=_renumbered(stack, choice),
+            remainder=needs_remainder(stack.router),
+        )
+        counts = [len(choice.experts[layer]) for layer in stack.expert_layers]
+        stacks[name] = with_experts(stack, counts, router=router)
+    return dataclasses.replace(config, **stacks, languages=languages_of(tasks), tasks=tuple(tasks))
 
 
-def _by_task(stack: StackConfig) -> bool:
-    return stack.router is not None and stack.router.granularity == "task"
+def needs_remainder(router: RouterConfig) -> bool:
+    """Whether gates would change when a task router loses columns: a single one that is a probability."""
+    return router.top_k == 1 and not router.unit_gates and not router.assignment
 
 
-def _float32(array: np.ndarray) -> jax.Array:
+def _renumbered(stack: StackConfig, choice: Choices) -> tuple[tuple[int, ...], ...]:
+    """An assignment by hand, of the keys that stay, to the experts as they are numbered now."""
+    assert stack.router is not None
+    if not stack.router.assignment:
+        return ()
+    # By hand, all layers of a stack have the same experts for a key.
+    union = choice.experts[stack.expert_layers[0]]
+    return tuple(tuple(union.index(e) for e in stack.router.assignment[row]) for row in choice.rows)
+
+
+def _folded(stack: StackConfig) -> StackConfig:
+    assert stack.router is not None
+    widths = [
+        width * (stack.router.top_k if layer in stack.expert_layers else 1)
+        for layer, width in enumerate(stack.feed_forward_widths)
+    ]
+    return StackConfig(stack.heads, tuple(widths))
+
+
+def _reduced(
+    block: ExpertFeedForward,
+    parameters: dict[str, Any],
+    choice: Choices,
+    layer: int,
+    stack: StackConfig,
+) -> dict[str, Any]:
+    """The block with the union's experts, and its router with the tasks' keys and those experts' columns.
+
+    Gates renormalised over the chosen experts do not feel the loss of other columns. A single expert's gate is
+    its probability among all, which does: what the lost columns had is kept as one logit, the remainder.
+    """
+    experts = choice.experts[layer]
+    if stack.router is not None and stack.router.assignment:
+        return {**parameters, **cut_weights(parameters, experts)}
+    reduced = cut_block(parameters, experts)
+    rows = np.asarray(choice.rows)
+    router = {**reduced["router"], "task_embedding": parameters["router"]["task_embedding"][rows]}
+    if stack.router is not None and needs_remainder(stack.router):
+        lost = remainder_of(block.router, choice.rows, experts, block.b_out.shape[-1])
+        router["remainder"] = _float32(lost)
+    return {**reduced, "router": router}
+
+
+def _float32(array: np.ndarray) -> Any:
     return jnp.asarray(array, jnp.float32)
 
 
-def _card(model: Translator, task: Task, name: str) -> str:
+def made_for(parent: str, tasks: Sequence[Task]) -> str:
+    """What a model card says of an extracted network."""
+    if len(tasks) == 1:
+        return (
+            f"The sub-network of `{parent}` for {tasks[0].label} (`{tasks[0]}`), extracted by the Task-MoE"
+            " workbench: the experts this task uses, folded into dense feed-forward blocks. It translates that"
+            " direction as its parent does, and no other."
+        )
+    named = ", ".join(f"`{task}`" for task in tasks)
     return (
-        f"# {name}\n\nThe sub-network of `{model.name}` for {task.label} (`{task}`), extracted by the Task-MoE"
-        " workbench: the experts this task uses, folded into dense feed-forward blocks. It translates that"
-        " direction as its parent does, and no other. The parent's card follows; its terms hold here too."
-        f"\n\n---\n\n{_without_front_matter(model.card)}"
+        f"The sub-network of `{parent}` for {named}, extracted by the Task-MoE workbench: the experts that"
+        " these tasks use and a router over them. It translates these directions as its parent does, and no other."
     )
-
-
-def _without_front_matter(card: str) -> str:
-    parts = card.split("---\n", 2)
-    return parts[2].lstrip() if card.startswith("---\n") and len(parts) == 3 else card

@@ -25,7 +25,7 @@ def tokenizer_json(model: bytes, languages: Sequence[str]) -> dict[str, Any]:
     vocabulary = {token: i for i, token in enumerate((*SPECIAL_TOKENS, *pieces))}
     charsmap = base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
     space = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
-    extra = {token: len(vocabulary) + i for i, token in enumerate((*languages, MASK))}
+    extra = {token: len(vocabulary) + i for i, token in enumerate(with_mask(languages))}
     added = {token: vocabulary[token] for token in SPECIAL_TOKENS} | extra
     return {
         "version": "1.0",
@@ -77,9 +77,15 @@ def tokenizer_config(languages: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def with_mask(languages: Sequence[str]) -> tuple[str, ...]:
+    """What follows the pieces: the languages and the mask, which comes last unless it stands among them."""
+    return tuple(languages) if MASK in languages else (*languages, MASK)
+
+
 def _default(languages: Sequence[str]) -> str:
     """The language that is meant where a caller names none, as in NLLB."""
-    return "eng_Latn" if "eng_Latn" in languages else languages[0]
+    known = [code for code in languages if code != MASK]
+    return "eng_Latn" if "eng_Latn" in known else known[0]
 
 
 def _added_token(token: str, token_id: int) -> dict[str, Any]:

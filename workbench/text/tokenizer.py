@@ -12,7 +12,14 @@ import sentencepiece
 
 from workbench.errors import WorkbenchError
 from workbench.languages import find_language
-from workbench.text.hub_tokenizer import MASK, SPECIAL_TOKENS, tokenizer_config, tokenizer_json
+from workbench.text.hub_tokenizer import (
+    MASK,
+    SPECIAL_TOKENS,
+    tokenizer_config,
+    tokenizer_json,
+    with_mask,
+)
+from workbench.text.rebuilt_model import RebuildError, rebuild_model
 
 MODEL_FILE = "sentencepiece.bpe.model"
 CONFIG_FILE = "tokenizer_config.json"
@@ -51,6 +58,8 @@ class Tokenizer:
     def __init__(self, model: bytes, languages: Sequence[str]) -> None:
         """Takes a serialised SentencePiece model and the language codes in the order of their ids.
 
+        ``<mask>`` comes after them, unless it stands among them: `transformers` 5 puts it before.
+
         Raises:
             TokenizerError: the model is damaged or begins otherwise, or there is no language.
         """
@@ -70,13 +79,14 @@ class Tokenizer:
                 f"The SentencePiece model begins with {' '.join(first)}; accepted are models that "
                 f"begin with {' '.join(SPECIAL_TOKENS)} (ours) or <unk> <s> </s> (NLLB)."
             )
-        if not languages:
+        self._languages = tuple(code for code in languages if code != MASK)
+        if not self._languages:
             raise TokenizerError("A tokenizer needs at least one language, e.g. eng_Latn.")
-        self._languages = tuple(languages)
         self._first_language_id = len(self._pieces) + self._shift
-        self._extra_tokens = (*self._languages, MASK)
+        self._extra_tokens = with_mask(languages)
         self._language_ids = {
-            code: self._first_language_id + i for i, code in enumerate(self._languages)
+            code: self._first_language_id + self._extra_tokens.index(code)
+            for code in self._languages
         }
 
     @classmethod
@@ -131,12 +141,21 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: str | Path) -> Tokenizer:
-        """Reads what `save` wrote, or the tokenizer of a published NLLB checkpoint.
+        """Reads what `save` wrote, or the tokenizer of a published checkpoint of NLLB or M2M100.
+
+        NLLB's is a SentencePiece model with a list of languages, or `tokenizer.json` alone; M2M100's is a
+        SentencePiece model beside `vocab.json`.
 
         Raises:
-            TokenizerError: a file is missing or damaged.
+            TokenizerError: a file is missing, damaged or of another kind.
         """
         directory = Path(directory)
+        if (directory / "vocab.json").exists():
+            from workbench.text.m2m100_tokenizer import M2M100Tokenizer
+
+            return M2M100Tokenizer.read(directory)
+        if not (directory / MODEL_FILE).exists() and (directory / HUB_FILE).exists():
+            return cls._rebuilt(directory / HUB_FILE)
         try:
             model = (directory / MODEL_FILE).read_bytes()
         except OSError as error:
@@ -153,13 +172,24 @@ class Tokenizer:
             'order of their ids, under "extra_special_tokens".'
         )
 
+    @classmethod
+    def _rebuilt(cls, path: Path) -> Tokenizer:
+        try:
+            model, languages = rebuild_model(path)
+        except RebuildError as error:
+            raise TokenizerError(str(error)) from error
+        if languages in ([], [MASK]):
+            raise TokenizerError(f"{path} has no language codes among its added tokens.")
+        return cls(model, languages)
+
     def save(self, directory: str | Path) -> None:
         """Writes the SentencePiece model, and beside it what `transformers` reads."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / MODEL_FILE).write_bytes(self._model)
-        _write_json(directory / CONFIG_FILE, tokenizer_config(self._languages), indent=2)
-        _write_json(directory / HUB_FILE, tokenizer_json(self._model, self._languages))
+        extra = self._languages if self._extra_tokens[-1] == MASK else self._extra_tokens
+        _write_json(directory / CONFIG_FILE, tokenizer_config(extra), indent=2)
+        _write_json(directory / HUB_FILE, tokenizer_json(self._model, extra))
 
     def encode_source(self, text: str, language: str) -> list[int]:
         """The ids of `text` as the encoder reads it: ``[language, *pieces, eos]``."""
@@ -179,9 +209,7 @@ class Tokenizer:
             UnknownLanguageError: `language` is none of the tokenizer's.
         """
         language_id = self.language_id(language)
-        encoded = self._pieces.EncodeAsIds([_encodable(text) for text in texts])
-        if self._shift:
-            encoded = [[i + 1 if i else self.unk_id for i in ids] for ids in encoded]
+        encoded = self._ids([_encodable(text) for text in texts])
         return [[language_id, *ids, self.eos_id] for ids in encoded]
 
     def encode_targets(self, texts: Sequence[str], language: str) -> list[list[int]]:
@@ -195,7 +223,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; special tokens, languages and ids past the vocabulary are left out."""
         first, last = len(SPECIAL_TOKENS), self._first_language_id
-        pieces = [int(i) - self._shift for i in ids if first <= i < last]
+        pieces = self._piece_ids([int(i) for i in ids if first <= i < last])
         return self._pieces.DecodeIds(pieces).strip()
 
     def token(self, token_id: int) -> str:
@@ -234,6 +262,17 @@ class Tokenizer:
         """Number of ids: special tokens, pieces, languages and the mask."""
         return self._first_language_id + len(self._extra_tokens)
 
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, without the language and the end."""
+        encoded: list[list[int]] = self._pieces.EncodeAsIds(texts)
+        if self._shift:
+            return [[i + 1 if i else self.unk_id for i in ids] for ids in encoded]
+        return encoded
+
+    def _piece_ids(self, ids: Sequence[int]) -> list[int]:
+        """The SentencePiece model's own numbers for the ids of pieces."""
+        return [i - self._shift for i in ids]
+
 
 def _encodable(text: str) -> str:
     """`text` with U+FFFD for half characters, which broken JSON or UTF-16 can leave in a string."""
@@ -254,7 +293,8 @@ def _read_languages(path: Path) -> list[str]:
         raise TokenizerError(
             f"{path} is damaged: it is not JSON that lists language codes ({error})."
         ) from error
-    return [code for code in codes if code != MASK]
+    found = [code for code in codes if code not in SPECIAL_TOKENS]
+    return found if found != [MASK] else []
 
 
 def _write_json(path: Path, value: object, indent: int | None = None) -> None:

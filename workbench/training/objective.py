@@ -14,6 +14,7 @@ from workbench.nn.exchange import ROWS
 from workbench.nn.losses import load_balance_loss, router_z_loss
 from workbench.nn.network import TranslationNetwork
 from workbench.nn.routers import Routing
+from workbench.nn.training_mode import Training
 from workbench.training.batches import Batch
 from workbench.training.recipe import ObjectiveRecipe
 
@@ -94,7 +95,9 @@ def training_loss(
     """The loss to minimise, and what it is made of.
 
     Parts: nats a token, tokens; for each layer with experts, by stack and number: balance and z-loss, entropy
-    (of the router's probabilities, in nats, mean over tokens) and load (choices of each expert a token).
+    (of the router's probabilities, in nats, mean over tokens) and load (choices of each expert a token); with
+    limited capacity also dropped (share of the choices that found no place). Losses and load are of what the
+    router chose, whether it found a place or not. Without a key nothing is done that only training does.
     The first label, the target language's token, is given to the decoder and not learned.
 
     Where `batch` is one part of a `whole` batch, everything is weighed by its share of the tokens, so that
@@ -104,9 +107,9 @@ def training_loss(
     """
     config = network.config
     whole = batch if whole is None else whole
-    rate = 0.0 if key is None else recipe.dropout
+    training = None if key is None else Training(recipe.options, key)
     states, routing = network(
-        batch.source, batch.inputs, batch.encoder_task_ids, batch.decoder_task_ids, rate, key
+        batch.source, batch.inputs, batch.encoder_task_ids, batch.decoder_task_ids, training
     )
     counted = _counted(batch, config.pad_id)
     cross_entropy: Callable[..., Any] = partial(
@@ -164,9 +167,14 @@ def _routing_parts(routing: Routing, mask: jax.Array) -> dict[str, jax.Array]:
     chosen = jax.nn.one_hot(routing.experts, routing.logits.shape[-1]).sum(axis=2)
     surprise = -jax.nn.log_softmax(routing.logits, axis=-1)
     entropy = (routing.probabilities * surprise).sum(axis=-1)
-    return {
+    parts = {
         "balance": load_balance_loss(routing, mask),
         "z": router_z_loss(routing, mask),
         "entropy": (entropy * mask).sum() / tokens,
         "load": (chosen * mask[..., None]).sum(axis=(0, 1)) / tokens,
     }
+    if routing.dropped is not None:
+        parts["dropped"] = (routing.dropped & mask[..., None]).sum() / (
+            tokens * routing.experts.shape[-1]
+        )
+    return parts

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from workbench.config import ModelConfig, RouterConfig, StackConfig
+from workbench.config import ConfigError, ModelConfig, StackConfig
 from workbench.errors import WorkbenchError
 from workbench.languages import find_language
-from workbench.tasks import Task, key_of
-
-#: What a stack's router may look at; "dense" is a stack without experts.
-StackRoutingName = Literal["dense", "token", "sentence", "source", "target", "pair"]
-
-
-class RecipeError(WorkbenchError):
-    """A recipe that cannot be followed."""
+from workbench.nn.training_mode import SecondExpert, TrainingOptions
+from workbench.tasks import Task, parse_task
+from workbench.training.recipe_file import RecipeError, read_table, with_settings
+from workbench.training.stacks import RoutingName, routed_stack
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,7 @@ class DataRecipe:
     train: str = "train"  # name of the training split
     valid: str = "val"  # name of the validation split
     pivot: str = ""  # only directions to and from this language; empty: every pair
+    directions: tuple[str, ...] = ()  # instead of a pivot: just these, such as "en-de"
     vocabulary: int = 8000  # tokens in all, language codes included
     temperature: float = 1.0  # directions are sampled in proportion to size ** (1 / temperature)
     batch_tokens: int = 4096  # padded tokens of one side of a batch
@@ -47,10 +44,11 @@ class ModelRecipe:
     feed_forward: int = 512  # width of a dense block and of one expert
     encoder_layers: int = 2
     decoder_layers: int = 2
-    encoder_routing: StackRoutingName = "dense"
-    decoder_routing: StackRoutingName = "dense"
+    encoder_routing: RoutingName = "dense"
+    decoder_routing: RoutingName = "dense"
     experts: int = 8  # in each layer that has experts
     top_k: int = 2
+    unit_gates: bool = False  # with top_k 1: gate 1 instead of the router's probability
     sparse_step: int = 2  # every n-th layer of a routed stack has experts
     max_positions: int = 256
 
@@ -68,11 +66,23 @@ class ObjectiveRecipe:
     compute: Literal["float32", "bfloat16"] = (
         "float32"  # routers and the weights kept are always float32
     )
-    accumulate: int = 1  # parts that a batch is worked through in, for less memory
+    # Parts that a batch is worked through in, for less memory; each has its own capacity and load-balance loss.
+    accumulate: int = 1
     label_smoothing: float = 0.1
     dropout: float = 0.1
     load_balance: float = 0.01  # weight of the load-balance loss
     router_z: float = 0.001  # weight of the router z-loss
+    # These hold in training alone, see `workbench.nn.limits`; a translation never drops anything.
+    capacity_factor: float = 0.0  # an expert takes so many even shares of choices; 0: any number
+    second_expert: SecondExpert = "all"  # random: sent with probability 2 x gate; sampling: drawn
+    expert_output_masking: float = 0.0  # share of tokens whose expert output is masked
+
+    @property
+    def options(self) -> TrainingOptions:
+        """What the network does differently while it is trained so."""
+        return TrainingOptions(
+            self.dropout, self.capacity_factor, self.second_expert, self.expert_output_masking
+        )
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,15 @@ class Recipe:
             (model.sparse_step >= 1, "model.sparse_step: must be at least 1"),
             (1 <= model.top_k <= model.experts, "model.top_k: must be from 1 to model.experts"),
             (0 <= objective.dropout < 1, "objective.dropout: must be from 0 to below 1"),
+            (objective.capacity_factor >= 0, "objective.capacity_factor: must not be below 0"),
+            (
+                objective.second_expert == "all" or model.top_k >= 2,
+                "objective.second_expert: with model.top_k 1 there is no second expert",
+            ),
+            (
+                0 <= objective.expert_output_masking < 1,
+                "objective.expert_output_masking: must be from 0 to below 1",
+            ),
             (0 <= objective.label_smoothing < 1, "objective.label_smoothing: from 0 to below 1"),
             (objective.weight_decay >= 0, "objective.weight_decay: must not be below 0"),
             (
@@ -148,11 +167,38 @@ class Recipe:
             if not sound:
                 raise RecipeError(f"Recipe {self.name!r}: {message}.")
         self._check_mesh()
-        codes = self.languages
+        self._check_directions()
+        try:
+            self.model_config(data.vocabulary)
+        except ConfigError as error:
+            raise RecipeError(f"Recipe {self.name!r}, [model]: {error}") from error
+
+    def _check_directions(self) -> None:
+        codes, data = self.languages, self.data
         if len(set(codes)) < len(codes):
             raise RecipeError(f"Recipe {self.name!r}: data.languages names a language twice.")
-        if self.data.pivot and find_language(self.data.pivot).code not in codes:
+        if data.pivot and data.directions:
+            raise RecipeError(
+                f"Recipe {self.name!r}: data.pivot, {data.pivot!r}, and data.directions are both given: choose"
+                ' one of them (pivot = "" takes the other one back).'
+            )
+        if data.pivot and find_language(data.pivot).code not in codes:
             raise RecipeError(f"Recipe {self.name!r}: data.pivot is not among data.languages.")
+        for text in data.directions:
+            try:
+                task = parse_task(text)
+            except WorkbenchError as error:
+                raise RecipeError(f"Recipe {self.name!r}, data.directions: {error}") from error
+            foreign = [code for code in (task.source, task.target) if code not in codes]
+            if foreign or task.source == task.target:
+                problem = (
+                    f"{foreign[0]} is not among data.languages"
+                    if foreign
+                    else "it has one language on both sides"
+                )
+                raise RecipeError(f"Recipe {self.name!r}: data.directions has {text!r}: {problem}.")
+        if len(set(map(parse_task, data.directions))) < len(data.directions):
+            raise RecipeError(f"Recipe {self.name!r}: data.directions names one twice.")
 
     def _check_mesh(self) -> None:
         devices = mesh_shape(self.run.mesh)["expert"]
@@ -174,6 +220,8 @@ class Recipe:
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The directions it trains, sorted."""
+        if self.data.directions:
+            return tuple(sorted(map(parse_task, self.data.directions)))
         pivot = find_language(self.data.pivot).code if self.data.pivot else None
         return tuple(
             Task(a, b)
@@ -193,20 +241,21 @@ class Recipe:
             languages=self.languages,
             tasks=self.tasks,
             max_positions=model.max_positions,
+            expert_output_scale=1.0 - self.objective.expert_output_masking,
         )
 
-    def _stack(self, layers: int, routing: StackRoutingName) -> StackConfig:
-        widths = (self.model.feed_forward,) * layers
-        if routing == "dense":
-            return StackConfig(self.model.heads, widths)
-        if routing == "token" or routing == "sentence":  # mypy narrows on this form
-            router = RouterConfig(routing, self.model.top_k)
-        else:
-            keys = tuple(dict.fromkeys(sorted(key_of(task, routing) for task in self.tasks)))
-            router = RouterConfig("task", self.model.top_k, routing, keys)
-        step = self.model.sparse_step
-        sparse = tuple(range(step - 1, layers, step))
-        return StackConfig(self.model.heads, widths, sparse, self.model.experts, router)
+    def _stack(self, layers: int, routing: RoutingName) -> StackConfig:
+        model = self.model
+        return routed_stack(
+            routing,
+            heads=model.heads,
+            widths=(model.feed_forward,) * layers,
+            tasks=self.tasks,
+            experts=model.experts,
+            top_k=model.top_k,
+            step=model.sparse_step,
+            unit_gates=model.unit_gates,
+        )
 
 
 def mesh_shape(text: str) -> dict[str, int]:
@@ -228,20 +277,14 @@ def mesh_shape(text: str) -> dict[str, int]:
     return sizes
 
 
-def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a TOML file.
+def read_recipe(path: str | Path, settings: Iterable[str] = ()) -> Recipe:
+    """The recipe in a TOML file, with what it extends and with `settings` such as `run.steps=200`.
 
     Raises:
-        RecipeError: the file is missing or is not TOML; a key is unknown or missing; a value has the wrong
+        RecipeError: a file is missing or is not TOML; a key is unknown or missing; a value has the wrong
             type or cannot work. The message names the key.
     """
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}.") from error
-    return recipe_from(table)
+    return recipe_from(with_settings(read_table(path), settings))
 
 
 def recipe_from(table: dict[str, Any]) -> Recipe:

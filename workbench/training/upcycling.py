@@ -2,15 +2,128 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from workbench.config import ConfigError, ModelConfig
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
 from workbench.nn.network import TranslationNetwork
+from workbench.training.stacks import RoutingName, routed_stack
+
+
+def upcycle(
+    model: Translator,
+    encoder: RoutingName,
+    decoder: RoutingName,
+    *,
+    experts: int = 8,
+    top_k: int = 2,
+    every: int = 2,
+    fresh_units: float = 0.0,
+    seed: int = 0,
+    name: str | None = None,
+) -> Translator:
+    """A network with experts that translates as the dense `model` does, to be trained on.
+
+    Every expert is a copy of the block it takes the place of, and gates sum to one, with one expert too.
+    With a share `fresh_units` of the experts' hidden units drawn anew it only begins near the dense network.
+
+    Args:
+        model: a dense checkpoint; a task router knows the directions that it translates.
+        encoder, decoder: how each stack chooses: dense, token, sentence, source, target, pair, or static-target
+            and the like.
+        experts: in each layer that has them. top_k: how many of them are chosen.
+        every: one in so many layers of a routed stack gets experts.
+        fresh_units: as in `start_from`.
+        seed: of the routers' random start.
+        name: of the result.
+
+    Raises:
+        WorkbenchError: the model is not dense, or the experts cannot be as asked for.
+    """
+    config = upcycled_config(model.config, encoder, decoder, experts, top_k, every, model.name)
+    if not 0 <= fresh_units < 1:
+        raise WorkbenchError(f"fresh_units is {fresh_units}: give a share from 0 to below 1.")
+    network = TranslationNetwork(config, rngs=nnx.Rngs(seed))
+    start_from(network, model.network, fresh_units)
+    name = name or f"{model.name}-{encoder}-{decoder}"
+    return Translator(
+        name,
+        config,
+        model.tokenizer,
+        network,
+        card=_card(model, name, f"encoder {encoder}, decoder {decoder}", experts, top_k),
+        provenance={
+            "operation": "upcycle",
+            "encoder": encoder,
+            "decoder": decoder,
+            "experts": experts,
+            "top_k": top_k,
+            "every": every,
+            "fresh_units": fresh_units,
+            "seed": seed,
+            "parents": [{"name": model.name, "provenance": model.provenance}],
+        },
+    )
+
+
+def upcycled_config(
+    config: ModelConfig,
+    encoder: RoutingName,
+    decoder: RoutingName,
+    experts: int,
+    top_k: int,
+    every: int,
+    name: str = "it",
+) -> ModelConfig:
+    """The shape of a dense network once layers of it have experts.
+
+    Raises:
+        WorkbenchError: as `upcycle` does.
+    """
+    check_dense(config, name)
+    if encoder == decoder == "dense":
+        raise WorkbenchError(
+            "No layer gets experts: choose a routing for the encoder or the decoder."
+        )
+    if every < 1:
+        raise WorkbenchError(f"every is {every}: one in so many layers, from 1 on, gets experts.")
+    stacks = []
+    for (stack, old), routing in zip(config.stacks, (encoder, decoder), strict=True):
+        try:
+            new = routed_stack(
+                routing,
+                heads=old.heads,
+                widths=old.feed_forward_widths,
+                tasks=config.directions,
+                experts=experts,
+                top_k=top_k,
+                step=every,
+                unit_gates=top_k == 1,
+            )
+        except ConfigError as error:
+            raise WorkbenchError(f"Cannot upcycle the {stack} of {name}: {error}") from error
+        stacks.append(new)
+    # What a dense network's outputs were once scaled by is part of its weights.
+    return dataclasses.replace(
+        config, encoder=stacks[0], decoder=stacks[1], expert_output_scale=1.0
+    )
+
+
+def check_dense(config: ModelConfig, name: str) -> None:
+    """Raise WorkbenchError where the network has experts already."""
+    if not config.is_dense:
+        routed = [stack for stack, shape in config.stacks if shape.router is not None]
+        raise WorkbenchError(
+            f"Only a dense network can be upcycled, and {name} has experts in its {' and '.join(routed)}."
+            " To train it on, name it as run.start_from in a recipe of its own shape."
+        )
 
 
 def start_from(
@@ -84,3 +197,16 @@ def _upcycle(new: ExpertFeedForward, old: FeedForward, fresh_units: float, key: 
     new.b_in[...] = jnp.where(fresh, 0.0, old.fc1.bias[...])
     new.w_out[...] = jnp.where(fresh[:, :, None], new.w_out[...] * 0.1, old.fc2.kernel[...])
     new.b_out[...] = jnp.broadcast_to(old.fc2.bias[...], new.b_out.shape)
+
+
+def _card(model: Translator, name: str, routing: str, experts: int, top_k: int) -> str:
+    """The parent's card, with its front matter at the top and what was done before its text."""
+    front, text = "", model.card
+    parts = model.card.split("---\n", 2)
+    if model.card.startswith("---\n") and len(parts) == 3:
+        front, text = f"---\n{parts[1]}---\n\n", parts[2].lstrip()
+    return (
+        f"{front}# {name}\n\n`{model.name}` upcycled by the Task-MoE workbench: {experts} experts, {top_k} of"
+        f" them chosen, in place of feed-forward blocks (routing: {routing}), not trained further. The card of"
+        f" `{model.name}` follows; its terms hold here too.\n\n---\n\n{text}"
+    )

@@ -1,0 +1,478 @@
+"""Directories that `transformers` wrote load as they are and compute the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import workbench as wb  # noqa: E402
+from tests.checkpoint.published import MOE, SHAPE, mended_experts, published, write  # noqa: E402
+from tests.models import captions  # noqa: E402
+from workbench.checkpoint.directory import CheckpointError, read_config  # noqa: E402
+from workbench.decoding.translator import Translator  # noqa: E402
+
+TEXTS = captions()[:6]
+LENGTH = 24
+ALL_EQUAL = 1e-4
+
+
+@pytest.fixture(autouse=True)
+def _mended(monkeypatch):
+    from transformers.models.nllb_moe import modeling_nllb_moe
+
+    monkeypatch.setattr(modeling_nllb_moe.NllbMoeExperts, "forward", mended_experts)
+
+
+def batch(model: Translator):
+    rows = model.tokenizer.encode_sources(TEXTS, "eng_Latn")
+    length = max(map(len, rows))
+    source = np.array([row + [1] * (length - len(row)) for row in rows], np.int32)
+    target = np.random.default_rng(0).integers(4, 400, (len(rows), 9)).astype(np.int32)
+    return source, target
+
+
+@partial(jax.jit, static_argnums=0)
+def _forward(graph, parameters, source, target):
+    network = nnx.merge(graph, parameters)
+    nobody = jnp.zeros(len(source), jnp.int32)
+    encoded = network.encode(source, nobody)
+    states, routing = network.decode(target, encoded, nobody)
+    return encoded.states, network.logits(states), encoded.routing + routing
+
+
+def compute_here(model: Translator, source, target):
+    """Encoder states, logits, and the routings of all layers, the encoder's first."""
+    return jax.device_get(_forward(*nnx.split(model.network), source, target))
+
+
+def compute_there(there, source, target):
+    """The same, routings as (gates [N, E], logits [N, E])."""
+    seen = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, out: seen.append((out[1], out[2])))
+        for name, module in there.named_modules()
+        if name.endswith("ffn.router")
+    ]
+    with torch.no_grad():
+        out = there(
+            input_ids=torch.tensor(source, dtype=torch.long),
+            attention_mask=torch.tensor(source != 1, dtype=torch.long),
+            decoder_input_ids=torch.tensor(target, dtype=torch.long),
+        )
+    for hook in hooks:
+        hook.remove()
+    routings = [tuple(a.numpy() for a in pair) for pair in seen]
+    return out.encoder_last_hidden_state.numpy(), out.logits.numpy(), routings
+
+
+def assert_same_arrays(model: Translator, there):
+    source, target = batch(model)
+    real = source != 1
+    assert not real.all()
+    states, logits, routings = compute_here(model, source, target)
+    states_there, logits_there, routings_there = compute_there(there, source, target)
+    assert np.abs(states[real] - states_there[real]).max() <= ALL_EQUAL
+    assert np.abs(logits - logits_there).max() <= ALL_EQUAL
+    assert np.abs(logits).max() > 1
+    assert len(routings) == len(routings_there)
+    for layer, (routing, (gates, router_logits)) in enumerate(
+        zip(routings, routings_there, strict=True)
+    ):
+        rows = real.reshape(-1) if layer < len(model.config.encoder.expert_layers) else slice(None)
+        width = routing.logits.shape[-1]
+        ours = np.zeros((*routing.logits.shape[:2], width), np.float32)
+        np.put_along_axis(ours, routing.experts, routing.gates, axis=2)
+        probabilities = torch.softmax(torch.tensor(router_logits), dim=-1).numpy()
+        for found, expected in (
+            (routing.logits, router_logits),
+            (routing.probabilities, probabilities),
+            (ours, gates),
+        ):
+            assert np.abs(found.reshape(-1, width)[rows] - expected[rows]).max() <= ALL_EQUAL
+
+
+def assert_same_tokens(model: Translator, there):
+    source, _ = batch(model)
+    language = model.tokenizer.language_id("deu_Latn")
+    with torch.no_grad():
+        written = there.generate(
+            input_ids=torch.tensor(source, dtype=torch.long),
+            attention_mask=torch.tensor(source != 1, dtype=torch.long),
+            forced_bos_token_id=language,
+            num_beams=1,
+            do_sample=False,
+            max_length=LENGTH + 2,
+        ).numpy()
+    outputs = model.translate(list(TEXTS), "en", "de", batch_size=8, max_length=LENGTH)
+    assert len({output.token_ids for output in outputs}) > 1
+    for output, row in zip(outputs, written, strict=True):
+        assert row[:2].tolist() == [2, language]
+        assert tuple(row[2 : 2 + len(output.token_ids)]) == output.token_ids
+        assert (row[2 + len(output.token_ids) :] == 1).all()
+
+
+SHAPES = {
+    "dense": ("m2m_100", {}),
+    "dense-odd": (
+        "m2m_100",
+        {
+            "d_model": 45,
+            "encoder_attention_heads": 3,
+            "decoder_attention_heads": 5,
+            "encoder_ffn_dim": 21,
+            "decoder_ffn_dim": 50,
+            "encoder_layers": 1,
+            "decoder_layers": 3,
+            "scale_embedding": False,
+        },
+    ),
+    "one-expert": ("nllb-moe", {"num_experts": 1}),
+    "two-experts-uneven-steps": (
+        "nllb-moe",
+        {
+            "num_experts": 2,
+            "encoder_sparse_step": 1,
+            "decoder_layers": 3,
+            "decoder_sparse_step": 2,
+            "encoder_ffn_dim": 17,
+        },
+    ),
+    "five-experts-odd": (
+        "nllb-moe",
+        {
+            "num_experts": 5,
+            "d_model": 39,
+            "encoder_attention_heads": 3,
+            "decoder_attention_heads": 1,
+            "encoder_layers": 3,
+            "encoder_sparse_step": 3,
+            "decoder_sparse_step": 1,
+            "decoder_ffn_dim": 33,
+        },
+    ),
+    "sixteen-experts": ("nllb-moe", {"num_experts": 16, "moe_token_dropout": 0.0}),
+    "dense-encoder": ("nllb-moe", {"encoder_sparse_step": 0}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_published_model_computes_the_same_here(name, tmp_path):
+    kind, changes = SHAPES[name]
+    there = published(kind, **changes)
+    model = wb.load(write(there, tmp_path / "it"))
+    assert model.config.languages == model.tokenizer.languages
+    assert_same_arrays(model, there)
+    assert_same_tokens(model, there)
+
+
+def test_shards_hold_the_same_as_one_file(tmp_path):
+    there = published("nllb-moe")
+    whole = wb.load(write(there, tmp_path / "whole"))
+    write(there, tmp_path / "shards", max_shard_size="30KB")
+    assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 2
+    assert not (tmp_path / "shards" / "model.safetensors").exists()
+    shards = wb.load(tmp_path / "shards")
+    for a, b in zip(*(jax.tree.leaves(m._parameters) for m in (whole, shards)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_was_loaded_and_saved_is_opened_there_again(tmp_path):
+    import transformers
+
+    for kind in ("m2m_100", "nllb-moe"):
+        there = published(kind)
+        wb.load(write(there, tmp_path / kind)).save(tmp_path / f"{kind}-again")
+        again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / f"{kind}-again")
+        assert type(again) is type(there)
+        for name, parameter in there.named_parameters():
+            assert torch.equal(again.get_parameter(name), parameter), name
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """config.json of each kind, as written."""
+    root = tmp_path_factory.mktemp("published")
+    for kind in ("m2m_100", "nllb-moe"):
+        write(published(kind), root / kind)
+    return root
+
+
+@pytest.fixture
+def changed(tables, tmp_path):
+    """A function that copies the directory of a kind and changes its config.json."""
+
+    def change(kind: str, **values) -> Path:
+        path = shutil.copytree(tables / kind, tmp_path / "changed", dirs_exist_ok=True)
+        table = json.loads((path / "config.json").read_text())
+        table |= values
+        (path / "config.json").write_text(
+            json.dumps({k: v for k, v in table.items() if v != "absent"})
+        )
+        return path
+
+    return change
+
+
+# The details of NLLB-MoE, each by itself.
+
+
+def test_both_spellings_of_the_model_type_are_read(changed):
+    """`transformers` has written both; it opens only its own."""
+    assert read_config(changed("nllb-moe")) == read_config(
+        changed("nllb-moe", model_type="nllb_moe")
+    )
+    assert wb.load(changed("nllb-moe", model_type="nllb_moe")).config.encoder.experts == 4
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.35])
+def test_expert_outputs_are_scaled_by_what_dropout_leaves(rate, tmp_path):
+    there = published("nllb-moe", moe_token_dropout=rate)
+    model = wb.load(write(there, tmp_path / "it"))
+    assert model.config.expert_output_scale == pytest.approx(1 - rate)
+    assert_same_arrays(model, there)
+
+
+def test_scaling_is_one_fifth_off_where_a_configuration_does_not_say(changed):
+    config = read_config(changed("nllb-moe", moe_token_dropout="absent"))
+    assert config.expert_output_scale == 0.8
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_gates_may_be_normalised_before_or_after_dropping_nothing(before, tmp_path):
+    there = published("nllb-moe", normalize_router_prob_before_dropping=before)
+    assert_same_arrays(wb.load(write(there, tmp_path / "it")), there)
+
+
+def test_where_all_tokens_want_one_expert_none_is_dropped(tmp_path):
+    """Capacity at evaluation is the fraction 1.0 of the tokens: room for all of them."""
+    there = published("nllb-moe", encoder_sparse_step=1)
+    with torch.no_grad():
+        for layer in there.model.encoder.layers:
+            layer.ff_layer_norm.bias.fill_(1.0)
+            layer.ff_layer_norm.weight.fill_(0.01)
+            layer.ffn.router.classifier.weight[2] = 5.0
+    model = wb.load(write(there, tmp_path / "it"))
+    source, target = batch(model)
+    chosen = compute_here(model, source, target)[2][0].experts[..., 0]
+    assert (chosen == 2).all()
+    assert_same_arrays(model, there)
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_padding_may_be_routed_or_masked_and_no_real_token_sees_it(ignore, tmp_path):
+    there = published("nllb-moe", router_ignore_padding_tokens=ignore)
+    model = wb.load(write(there, tmp_path / "it"))
+    assert_same_arrays(model, there)
+    source, target = batch(model)
+    gates = compute_there(there, source, target)[2][0][0].reshape(*source.shape, -1)
+    assert (gates[source == 1].sum() > 0) == ignore
+
+
+def test_batch_prioritised_routing_changes_nothing(tmp_path):
+    there = published("nllb-moe", batch_prioritized_routing=True)
+    assert_same_arrays(wb.load(write(there, tmp_path / "it")), there)
+
+
+def test_the_router_stays_in_float32_in_a_shorter_network(tables):
+    model = wb.load(tables / "nllb-moe", dtype="bfloat16")
+    block = model.network.encoder.layers[1].ffn
+    assert block.w_in.dtype == jnp.bfloat16
+    assert block.router.kernel.dtype == jnp.float32
+    stored = load_file(tables / "nllb-moe" / "model.safetensors")
+    name = "model.encoder.layers.1.ffn.router.classifier.weight"
+    np.testing.assert_array_equal(block.router.kernel[...].T, stored[name])
+    name = "model.encoder.layers.1.ffn.experts.expert_3.fc1.weight"
+    half = stored[name].astype(jnp.bfloat16)
+    np.testing.assert_array_equal(np.asarray(block.w_in[3]).T, half)
+    outputs = model.translate(list(TEXTS[:2]), "en", "de", batch_size=4, max_length=4)
+    assert all(len(output.token_ids) > 0 for output in outputs)
+
+
+def test_experts_stand_in_every_nth_layer(changed):
+    config = read_config(
+        changed(
+            "nllb-moe",
+            encoder_layers=24,
+            decoder_layers=10,
+            encoder_sparse_step=4,
+            decoder_sparse_step=3,
+        )
+    )
+    assert config.encoder.expert_layers == (3, 7, 11, 15, 19, 23)
+    assert config.decoder.expert_layers == (2, 5, 8)
+    assert config.encoder.router.top_k == 2
+
+
+def test_languages_stand_first_on_both_sides(tables):
+    tokenizer = wb.load(tables / "nllb-moe").tokenizer
+    ids = tokenizer.encode_source("A man.", "en")
+    assert (ids[0], ids[-1]) == (tokenizer.language_id("eng_Latn"), 2)
+    assert tokenizer.encode_target("A man.", "de")[0] == tokenizer.language_id("deu_Latn")
+
+
+def oracle(states, router, experts, scale):
+    """The layer of NLLB-MoE in float64: top 2 of a softmax, renormalised, outputs scaled."""
+    logits = states @ router.T
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    odds /= odds.sum(axis=1, keepdims=True)
+    mixed = np.zeros_like(states)
+    for row, probabilities in enumerate(odds):
+        best = np.argsort(-probabilities)[:2]
+        for expert in best:
+            gate = probabilities[expert] / probabilities[best].sum()
+            w_in, b_in, w_out, b_out = experts[expert]
+            hidden = np.maximum(w_in @ states[row] + b_in, 0)
+            mixed[row] += scale * gate * (w_out @ hidden + b_out)
+    return mixed
+
+
+def test_the_mended_reference_is_the_published_formula(tables):
+    """The reference is worth what its own check in float64 is; and so is ours."""
+    there = published("nllb-moe")
+    block = there.model.encoder.layers[1].ffn
+    states = np.random.default_rng(1).normal(size=(2, 7, 32))
+    with torch.no_grad():
+        found = block(torch.tensor(states, dtype=torch.float32)).numpy()
+    weights = {k: v.numpy().astype(np.float64) for k, v in block.state_dict().items()}
+    experts = [
+        [
+            weights[f"experts.expert_{e}.{part}"]
+            for part in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+        ]
+        for e in range(4)
+    ]
+    expected = oracle(states.reshape(-1, 32), weights["router.classifier.weight"], experts, 0.8)
+    np.testing.assert_allclose(found.reshape(-1, 32), expected, atol=1e-5)
+    ours = wb.load(tables / "nllb-moe").network.encoder.layers[1].ffn
+    given = jnp.asarray(states, jnp.float32)
+    out, _ = ours(given, given.mean(axis=1), jnp.zeros(2, jnp.int32))
+    np.testing.assert_allclose(np.asarray(out).reshape(-1, 32), expected, atol=1e-5)
+
+
+# What cannot be the same is refused.
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "accepted"),
+    [
+        ("m2m_100", "activation_function", "gelu", "'relu'"),
+        ("m2m_100", "tie_word_embeddings", False, "True"),
+        ("m2m_100", "pad_token_id", 0, "1"),
+        ("m2m_100", "eos_token_id", 3, "2"),
+        ("m2m_100", "decoder_start_token_id", 0, "2"),
+        ("m2m_100", "scale_embedding", 1, "True or False"),
+        ("m2m_100", "d_model", "32", "a whole number from 1 on"),
+        ("m2m_100", "vocab_size", 0, "a whole number from 1 on"),
+        ("m2m_100", "encoder_layers", True, "a whole number from 1 on"),
+        ("nllb-moe", "router_bias", True, "False"),
+        ("nllb-moe", "router_dtype", "bfloat16", "'float32'"),
+        ("nllb-moe", "second_expert_policy", "sampling", "'all'"),
+        ("nllb-moe", "moe_eval_capacity_token_fraction", 0.5, "1.0"),
+        ("nllb-moe", "moe_eval_capacity_token_fraction", -1.0, "1.0"),
+        ("nllb-moe", "moe_token_dropout", 1.0, "a number from 0 to less than 1"),
+        ("nllb-moe", "decoder_sparse_step", -1, "a whole number from 0 on"),
+        ("nllb-moe", "num_experts", 0, "a whole number from 1 on"),
+        ("nllb-moe", "normalize_router_prob_before_dropping", "yes", "True or False"),
+    ],
+)
+def test_what_cannot_be_done_exactly_is_refused(kind, key, value, accepted, changed):
+    with pytest.raises(CheckpointError) as caught:
+        wb.load(changed(kind, **{key: value}))
+    message = str(caught.value)
+    assert f"{key} is {value!r}. Accepted: {accepted}" in message
+    assert "\n" not in message
+
+
+def test_one_expert_with_gates_normalised_before_dropping_is_refused(changed):
+    """There the second choice is the first again, is dropped, and takes half of the weight with it."""
+    path = changed("nllb-moe", num_experts=1, normalize_router_prob_before_dropping=True)
+    with pytest.raises(CheckpointError, match="normalize_router_prob_before_dropping is True"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("key", ["d_model", "encoder_layers", "decoder_ffn_dim", "vocab_size"])
+def test_what_a_configuration_lacks_is_named(key, changed):
+    with pytest.raises(CheckpointError, match=rf"config\.json lacks '{key}'"):
+        read_config(changed("m2m_100", **{key: "absent"}))
+
+
+@pytest.mark.parametrize("model_type", ["bert", "mbart", None, ["m2m_100"]])
+def test_another_architecture_is_refused(model_type, changed):
+    with pytest.raises(CheckpointError, match=r"of another kind\. Accepted: m2m_100"):
+        read_config(changed("m2m_100", model_type=model_type))
+
+
+def test_a_shape_that_the_weights_do_not_have_is_refused(changed):
+    with pytest.raises(CheckpointError, match=r"fc1\.weight has shape \[24, 32\], expected \[25"):
+        wb.load(changed("m2m_100", encoder_ffn_dim=25))
+    with pytest.raises(CheckpointError, match=r"has unknown .*expert_3"):
+        wb.load(changed("nllb-moe", num_experts=3))
+
+
+# Names under which the one embedding is stored, too or instead, and tables that are computed.
+
+SHARED = "model.shared.weight"
+ENCODER, DECODER, HEAD = (
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
+
+
+@pytest.mark.parametrize("names", [(SHARED, ENCODER, DECODER, HEAD), (HEAD,), (ENCODER, DECODER)])
+def test_the_embedding_may_have_its_other_names(names, changed):
+    path = changed("m2m_100")
+    tensors = load_file(path / "model.safetensors")
+    shared = tensors.pop(SHARED)
+    tensors |= {name: shared.copy() for name in names}
+    tensors["model.encoder.embed_positions.weights"] = np.zeros((66, 32), np.float32)
+    save_file(tensors, path / "model.safetensors")
+    np.testing.assert_array_equal(wb.load(path).network.embedding[...], shared)
+
+
+def test_embeddings_that_differ_are_refused(changed):
+    path = changed("m2m_100")
+    tensors = load_file(path / "model.safetensors")
+    tensors[HEAD] = tensors[SHARED] + 1
+    save_file(tensors, path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight is not the same as model\.shared"):
+        wb.load(path)
+
+
+def test_a_tokenizer_that_is_too_small_is_refused(changed):
+    path = changed("m2m_100")
+    config = json.loads((path / "config.json").read_text())
+    tensors = load_file(path / "model.safetensors")
+    tensors[SHARED] = np.zeros((900, 32), np.float32)
+    save_file(tensors, path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps(config | {"vocab_size": 900}))
+    with pytest.raises(wb.WorkbenchError, match="has 500 tokens, but the network's vocabulary 900"):
+        wb.load(path)
+
+
+def test_what_is_left_out_has_the_value_that_transformers_gives_it(changed):
+    """The defaults of `public_config` are those of the reference."""
+    import transformers
+
+    for kind, settings, shape in (
+        ("m2m_100", transformers.M2M100Config, SHAPE),
+        ("nllb-moe", transformers.NllbMoeConfig, MOE),
+    ):
+        whole = settings(**shape).to_dict()
+        optional = [key for key in whole if key not in shape and key != "model_type"]
+        left_out = read_config(changed(kind, **dict.fromkeys(optional, "absent")))
+        given = read_config(changed(kind, **{key: whole[key] for key in optional}))
+        assert dataclasses.asdict(left_out) == dataclasses.asdict(given)

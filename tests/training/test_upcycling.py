@@ -1,0 +1,126 @@
+"""Upcycling: a network with experts that says what the dense one says, before any training."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models import EN_DE, LANGUAGES, TASKS, config, network, new_translator, translator
+from workbench.config import StackConfig
+from workbench.errors import WorkbenchError
+from workbench.training.upcycling import start_from, upcycle
+
+
+def outputs(made, task=EN_DE):
+    random = np.random.default_rng(0)
+    source, target = (random.integers(4, 400, (3, 6)).astype(np.int32) for _ in range(2))
+    source[1, 4:] = made.config.pad_id
+    rows = [np.full(3, row, np.int32) for row in made.config.task_ids(task)]
+    graph, state = nnx.split(made)
+
+    @jax.jit
+    def run(state):
+        merged = nnx.merge(graph, state)
+        return merged.logits(merged(source, target, *rows)[0])
+
+    return np.asarray(run(state))
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return outputs(translator("dense", "dense").network)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "top_k"),
+    [
+        ("token", "target", 2),
+        ("sentence", "pair", 1),
+        ("source", "token", 1),
+        ("pair", "sentence", 2),
+        ("target", "source", 1),
+        ("static-source", "dense", 2),
+    ],
+)
+def test_the_upcycled_network_gives_the_dense_ones_logits(encoder, decoder, top_k, wanted):
+    model = upcycle(translator("dense", "dense"), encoder, decoder, experts=4, top_k=top_k)
+    np.testing.assert_allclose(outputs(model.network), wanted, rtol=1e-4, atol=2e-4)
+    assert model.config.tasks == TASKS and model.config.languages == LANGUAGES
+    for (_, stack), routing in zip(model.config.stacks, (encoder, decoder), strict=True):
+        assert (stack.router is None) == (routing == "dense")
+
+
+def test_experts_are_as_many_and_where_they_were_asked_for():
+    model = upcycle(
+        translator("dense", "dense"), "dense", "pair", experts=5, top_k=3, every=1, name="it"
+    )
+    decoder = model.config.decoder
+    assert (decoder.experts, decoder.expert_layers, decoder.router.top_k) == (5, (0, 1), 3)
+    assert decoder.router.keys == tuple(sorted(map(str, TASKS)))
+    assert model.name == "it" and model.card.startswith("# it\n\n`dense-dense` upcycled")
+    assert "# A tiny model" in model.card
+    assert model.provenance["operation"] == "upcycle"
+    assert model.provenance["parents"][0]["name"] == "dense-dense"
+
+
+def test_a_card_keeps_its_terms_where_the_hub_looks():
+    dense = new_translator()
+    dense.card = "---\nlicense: other\n---\n\n# Old\n"
+    card = upcycle(dense, "token", "dense", experts=2).card
+    assert card.startswith("---\nlicense: other\n---\n\n# dense-dense-token-dense\n")
+    assert card.endswith("\n\n---\n\n# Old\n")
+
+
+def test_layers_of_unequal_width_and_scaled_parents_are_taken_over():
+    """As extraction leaves them: folded layers are wider, and their old scale is in their weights."""
+    shape = StackConfig(4, (24, 48))
+    dense = new_translator(shape, shape, expert_output_scale=0.8)
+    model = upcycle(dense, "token", "target", experts=3)
+    assert model.config.encoder.feed_forward_widths == (24, 48)
+    np.testing.assert_allclose(outputs(model.network), outputs(dense.network), rtol=1e-4, atol=2e-4)
+
+
+def test_fresh_units_change_what_it_says(wanted):
+    model = upcycle(translator("dense", "dense"), "token", "target", experts=4, fresh_units=0.5)
+    assert np.abs(outputs(model.network) - wanted).max() > 0.1
+
+
+def test_fresh_units_are_as_many_as_asked_and_other_ones_in_each_expert():
+    dense = translator("dense", "dense").network
+    made = network(config("token", "target"), seed=3)
+    start_from(made, dense, fresh_units=0.5)
+    block, old = made.encoder.layers[1].ffn, dense.encoder.layers[1].ffn
+    kept = np.asarray((block.w_in[...] == old.fc1.kernel[...]).all(axis=1))  # [E, F]
+    assert 0.3 < kept.mean() < 0.7
+    assert len({row.tobytes() for row in kept}) == 4
+    assert (np.asarray(block.b_in[...])[~kept] == 0).all()
+
+
+def test_networks_of_other_shapes_cannot_be_a_start():
+    dense = network(config("dense", "dense"))
+    with pytest.raises(
+        WorkbenchError, match="Cannot make a dense block of the experts of encoder layer 1"
+    ):
+        start_from(dense, translator("token", "target").network, 0.5)
+    with pytest.raises(WorkbenchError, match="embeddings of shape"):
+        start_from(network(config(vocabulary=510)), translator("dense", "dense").network, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("stacks", "options", "says"),
+    [
+        (("dense", "dense"), {}, "No layer gets experts: choose a routing"),
+        (("token", "dense"), {"every": 3}, "encoder of dense-dense: No layer gets experts: with"),
+        (("token", "dense"), {"every": 0}, "every is 0"),
+        (("dense", "pair"), {"experts": 1}, "decoder .* top_k is 2, but a layer has 1 experts"),
+        (("token", "dense"), {"fresh_units": 1.0}, "fresh_units is 1.0"),
+    ],
+)
+def test_what_cannot_be_upcycled_is_explained(stacks, options, says):
+    with pytest.raises(WorkbenchError, match=says):
+        upcycle(translator("dense", "dense"), *stacks, **options)
+
+
+def test_a_network_with_experts_is_no_start():
+    with pytest.raises(WorkbenchError, match="dense-token has experts in its decoder"):
+        upcycle(translator("dense", "token"), "token", "token")

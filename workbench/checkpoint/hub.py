@@ -1,0 +1,98 @@
+"""Checkpoints by name: a directory, or a model on the Hugging Face hub that is fetched into its cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from workbench.checkpoint import CONFIG, INDEX, WEIGHTS, CheckpointError
+
+#: What is fetched: never a pickle.
+FILES = (
+    "*.safetensors",
+    "*.json",
+    "sentencepiece.bpe.model",
+    "README.md",
+)
+#: What `workbench convert` fetches instead.
+PICKLED_FILES = ("pytorch_model*.bin", "*.json", "sentencepiece.bpe.model", "README.md")
+
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+
+
+def find_checkpoint(name: str | Path, files: tuple[str, ...] = FILES) -> Path:
+    """The directory of a checkpoint; `owner/name` or `owner/name@revision` is looked for on the hub.
+
+    A directory of that name comes first. The hub's own cache and switches hold: `HF_HOME`, `HF_HUB_OFFLINE`,
+    `HF_TOKEN`.
+
+    Raises:
+        CheckpointError: there is no such directory, and no such model on the hub or, offline, in its cache.
+    """
+    path = Path(name)
+    found = None if isinstance(name, Path) or path.exists() else _HUB_ID.fullmatch(name)
+    if not found or name.startswith((".", "~")):  # type: ignore[union-attr]
+        if path.is_dir():
+            return path
+        more = "" if isinstance(name, Path) else ", and a model on the hub is written owner/name"
+        raise CheckpointError(f"There is no checkpoint directory {name}{more}.")
+    return _snapshot(found["id"], found["revision"], files)
+
+
+def name_of(name: str | Path, directory: Path) -> str:
+    """What tables call the checkpoint `name` that `find_checkpoint` found in `directory`."""
+    if Path(name).exists():
+        return directory.resolve().name
+    return str(name).partition("@")[0].rpartition("/")[2]
+
+
+def _snapshot(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+    from huggingface_hub import constants, errors, snapshot_download
+
+    shown = repository + (f"@{revision}" if revision else "")
+    try:
+        path = Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+    except errors.LocalEntryNotFoundError as error:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        raise CheckpointError(
+            f"There is no directory {shown}, and the model of that name is not in the hub's cache"
+            f" {constants.HF_HUB_CACHE}, while {why}. {_how_to_get(repository, revision)}"
+        ) from error
+    except errors.GatedRepoError as error:
+        raise CheckpointError(
+            f"{shown} is only for those whom its owners have let in: ask on https://huggingface.co/{repository},"
+            " then `hf auth login`."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise CheckpointError(
+            f"{repository} has no revision {revision} on the hub: leave @{revision} out, or name a branch, tag"
+            " or commit."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"There is neither a directory {repository} nor such a model on the hub (or it is private: then"
+            " `hf auth login`)."
+        ) from error
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CheckpointError(f"Cannot fetch {shown}: {reason.rstrip('.')}.") from error
+    _check_whole(path, shown, files, _how_to_get(repository, revision))
+    return path
+
+
+def _check_whole(path: Path, shown: str, files: tuple[str, ...], advice: str) -> None:
+    """Raise CheckpointError where a snapshot lacks what a load needs: it was fetched in part, or has no more."""
+    if not (path / CONFIG).exists():
+        raise CheckpointError(f"{shown} in the hub's cache has no {CONFIG}. {advice}")
+    if files is PICKLED_FILES or (path / WEIGHTS).exists() or (path / INDEX).exists():
+        return
+    raise CheckpointError(
+        f"{shown} has no safetensors weights in the hub's cache. {advice} Where it has only .bin files: workbench"
+        f" convert {shown} -o DIR, or name a revision that has safetensors ({shown.partition('@')[0]}@refs/pr/N)."
+    )
+
+
+def _how_to_get(repository: str, revision: str | None) -> str:
+    option = f" --revision {revision}" if revision else ""
+    patterns = " ".join(f"--include '{pattern}'" for pattern in FILES)
+    return f"With a network: hf download {repository}{option} {patterns}."

@@ -1,0 +1,71 @@
+"""Differences: how much better or worse one system is than another on the same sentences, with confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.evaluation.quality import RESAMPLES, make_metrics
+from workbench.evaluation.testset import TestSet
+
+_SEED = 12345
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of a system minus that of the baseline.
+
+    delta: in the metric's points. ci: half the width of its 95 % confidence interval. p_value: of no difference,
+    two-sided; from the same paired bootstrap over sentences (Koehn 2004). samples: the difference in each resample.
+    """
+
+    delta: float
+    ci: float
+    p_value: float
+    samples: np.ndarray
+
+
+def differences(
+    testset: TestSet,
+    baseline: Sequence[str],
+    system: Sequence[str],
+    metrics: Sequence[str] = ("bleu", "chrf++"),
+    resamples: int = RESAMPLES,
+) -> dict[str, Difference]:
+    """The difference in each metric, by the metric's name as it was asked for."""
+    random = np.random.default_rng(_SEED)
+    size = len(testset)
+    drawn = random.multinomial(size, np.full(size, 1 / size), size=resamples)
+    references = [list(testset.references)]
+    found = {}
+    for name, metric in make_metrics(metrics, testset.task.target).items():
+        scores = []
+        for texts in (baseline, system):
+            # What a corpus score is computed from, sentence by sentence: counts that add up.
+            counts = np.asarray(
+                metric._extract_corpus_statistics([str.__str__(t) for t in texts], references)
+            )
+            sums = np.concatenate([counts.sum(axis=0, keepdims=True), drawn @ counts])
+            scores.append(
+                np.array([metric._compute_score_from_stats(list(row)).score for row in sums])
+            )
+        found[name] = difference(scores[1][0] - scores[0][0], scores[1][1:] - scores[0][1:])
+    return found
+
+
+def difference(delta: float, samples: np.ndarray) -> Difference:
+    """A difference with what its resamples say of it."""
+    low, high = np.percentile(samples, [2.5, 97.5])
+    # Shifted so that there is no difference on average: how often is it as large as what was seen?
+    extreme = np.abs(samples - samples.mean()) >= abs(delta)
+    p = (float(extreme.sum()) + 1) / (len(samples) + 1) if delta else 1.0
+    return Difference(float(delta), float(high - low) / 2, p, samples)
+
+
+def mean_difference(parts: Sequence[Difference]) -> Difference:
+    """The mean over test sets, whose sentences are resampled independently of one another."""
+    random = np.random.default_rng(_SEED)
+    samples = np.mean([random.permutation(part.samples) for part in parts], axis=0)
+    return difference(float(np.mean([part.delta for part in parts])), samples)

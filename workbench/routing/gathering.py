@@ -1,0 +1,190 @@
+"""Gathering: the statistics of a model's gates on a corpus, summed on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from workbench.decoding.programs import BATCHES, LENGTHS, bucket
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.nn.routers import Routing
+from workbench.routing.statistics import Statistics, routed_layers
+from workbench.tasks import Task
+
+#: Source lines, and reference lines unless the model's own translations shall be read.
+Lines = tuple[Sequence[str], Sequence[str] | None]
+
+
+def gather_statistics(
+    model: Translator,
+    corpus: Mapping[Task, Lines],
+    batch_size: int = 32,
+    products: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Statistics:
+    """Statistics of every task of `corpus`, over all of its tokens but padding.
+
+    The encoder reads the sources; the decoder the references or, where there are none, the model's own greedy
+    translations, which is what Koishekenov et al. did with beam search. Blank lines are left out.
+
+    products: whether to average the products of logits too, for grouping experts that are alike.
+    progress: called with (sentences done, sentences in all).
+
+    Raises:
+        WorkbenchError: the model has no experts, lacks a task, or a task has no sentence.
+    """
+    if model.config.is_dense:
+        raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
+    layers, experts = routed_layers(model.config)
+    total = sum(len(sources) for sources, _ in corpus.values())
+    done = 0
+    rows: list[dict[str, np.ndarray]] = []
+    for task, (sources, references) in corpus.items():
+        model.config.check_task(task)
+        batches = _batches(model, task, sources, references, batch_size)
+        sums: dict[str, np.ndarray] = {}
+        for count, arrays in batches:
+            found = jax.device_get(_program(model, products)(model, task, arrays))
+            for key, value in _stacked(found, max(experts)).items():
+                sums[key] = sums.get(key, 0.0) + value
+            done += count
+            if progress:
+                progress(min(done, total), total)
+        rows.append(sums)
+    sums = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    tokens = sums["tokens"][..., None]
+    divided = lambda a, b: np.divide(a, b, out=np.zeros_like(a), where=b > 0)  # noqa: E731
+    return Statistics(
+        top1=sums["first"] / tokens,
+        top2=sums["best"] / tokens,
+        conf1=divided(sums["first_gate"], sums["first"]),
+        conf2=divided(sums["best_gate"], sums["best"]),
+        mean=sums["gate"] / tokens,
+        tasks=tuple(map(str, corpus)),
+        layers=layers,
+        experts=experts,
+        products=sums["products"] / tokens[..., None] if products else None,
+        origin="references"
+        if all(references is not None for _, references in corpus.values())
+        else "translations",
+    )
+
+
+def _batches(
+    model: Translator,
+    task: Task,
+    sources: Sequence[str],
+    references: Sequence[str] | None,
+    batch_size: int,
+) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """Padded token ids of each stack's inputs, batch by batch, sentences of like length together."""
+    if references is not None and len(references) != len(sources):
+        raise WorkbenchError(f"There are {len(sources)} sources but {len(references)} references.")
+    kept = [i for i, line in enumerate(sources) if line.strip()]
+    if not kept:
+        raise WorkbenchError(f"There is no sentence of {task} to gather statistics on.")
+    config, longest = model.config, model.config.max_positions
+    inputs = model.tokenizer.encode_sources([sources[i] for i in kept], task.source)
+    if references is None:
+        written = model.translate(
+            [sources[i] for i in kept],
+            task.source,
+            task.target,
+            batch_size=batch_size,
+            with_scores=False,
+        )
+        language = model.tokenizer.language_id(task.target)
+        targets = [[language, *line.token_ids] for line in written]
+    else:
+        targets = model.tokenizer.encode_targets([references[i] for i in kept], task.target)
+    # The decoder reads the end token, then all but the last of what it writes.
+    read = [[config.eos_id, *ids[:-1]][:longest] for ids in targets]
+    pairs = sorted(
+        ((ids[:longest], own) for ids, own in zip(inputs, read, strict=True)),
+        key=lambda pair: len(pair[0]) + len(pair[1]),
+    )
+    batches = []
+    for first in range(0, len(pairs), batch_size):
+        chosen = pairs[first : first + batch_size]
+        rows = min(bucket(len(chosen), BATCHES), max(batch_size, len(chosen)))
+        arrays = {}
+        for side, stack in enumerate(("encoder", "decoder")):
+            length = bucket(max(len(pair[side]) for pair in chosen), LENGTHS)
+            arrays[stack] = np.full((rows, length), config.pad_id, np.int32)
+            for row, pair in enumerate(chosen):
+                arrays[stack][row, : len(pair[side])] = pair[side]
+        batches.append((len(chosen), arrays))
+    return batches
+
+
+#: One for each model as long as that lives, so that no shape is compiled twice.
+_PROGRAMS: WeakKeyDictionary[Translator, dict[bool, Callable[..., Any]]] = WeakKeyDictionary()
+
+
+def _program(model: Translator, products: bool) -> Callable[..., Any]:
+    programs = _PROGRAMS.setdefault(model, {})
+    if products in programs:
+        return programs[products]
+    graph, parameters = nnx.split(model.network)
+    pad = model.config.pad_id
+
+    @jax.jit
+    def sums(parameters: Any, source: Any, target: Any, encoder_ids: Any, decoder_ids: Any) -> Any:
+        routing = nnx.merge(graph, parameters)(source, target, encoder_ids, decoder_ids)[1]
+        masks = {"encoder": source != pad, "decoder": target != pad}
+        return [
+            _sums(layer, masks[stack], products)
+            for stack in ("encoder", "decoder")
+            for layer in routing[stack]
+        ]
+
+    def run(owner: Translator, task: Task, arrays: Mapping[str, np.ndarray]) -> Any:
+        rows = len(arrays["encoder"])
+        ids = [np.full(rows, i, np.int32) for i in owner.config.task_ids(task)]
+        return sums(parameters, arrays["encoder"], arrays["decoder"], *ids)
+
+    programs[products] = run
+    return run
+
+
+def _sums(routing: Routing, mask: jax.Array, products: bool) -> dict[str, jax.Array]:
+    """Sums over the tokens where `mask` [B, T] is true; shares and gates of each expert [E]."""
+    spread = routing.spread(mask.shape[1])
+    probabilities, count = spread.probabilities, spread.probabilities.shape[-1]
+    ranked = jax.lax.top_k(probabilities, min(2, count))[1]
+    chosen = jax.nn.one_hot(ranked, count) * mask[..., None, None]
+    first, best = chosen[:, :, 0], chosen.sum(axis=2)
+    seen = mask[..., None].astype(probabilities.dtype)
+    over = lambda values: values.sum(axis=(0, 1))  # noqa: E731
+    found = {
+        "tokens": mask.sum().astype(jnp.float32),
+        "first": over(first),
+        "best": over(best),
+        "first_gate": over(first * probabilities),
+        "best_gate": over(best * probabilities),
+        "gate": over(seen * probabilities),
+    }
+    if products:
+        logits = spread.logits * seen
+        found["products"] = jnp.einsum("btd,bte->de", logits, logits)
+    return found
+
+
+def _stacked(layers: Sequence[Mapping[str, Any]], width: int) -> dict[str, np.ndarray]:
+    """Layer by layer, in float64, experts padded with zeros to `width`."""
+    return {
+        key: np.stack(
+            [
+                np.pad(value, [(0, width - size) for size in value.shape]) if value.ndim else value
+                for value in (np.asarray(layer[key], np.float64) for layer in layers)
+            ]
+        )
+        for key in layers[0]
+    }
