@@ -20,7 +20,7 @@ pytest.importorskip("transformers")
 
 import workbench as wb  # noqa: E402
 from tests.checkpoint.published import MOE, SHAPE, mended_experts, published, write  # noqa: E402
-from tests.models import captions  # noqa: E402
+from tests.models import captions, tiny_tokenizer  # noqa: E402
 from workbench.checkpoint.directory import CheckpointError, read_config  # noqa: E402
 from workbench.decoding.translator import Translator  # noqa: E402
 
@@ -176,6 +176,28 @@ def test_a_published_model_computes_the_same_here(name, tmp_path):
     assert model.config.languages == model.tokenizer.languages
     assert_same_arrays(model, there)
     assert_same_tokens(model, there)
+
+
+def test_a_model_with_m2m100s_own_tokenizer_translates_the_same(tmp_path):
+    import sentencepiece
+    import transformers
+
+    path = tmp_path / "it"
+    model = tiny_tokenizer()._model
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+    there = published("m2m_100", vocab_size=len(pieces) + 108)
+    there.save_pretrained(path)
+    (path / "sentencepiece.bpe.model").write_bytes(model)
+    vocabulary = {pieces.IdToPiece(i): i for i in range(len(pieces))}
+    (path / "vocab.json").write_text(json.dumps(vocabulary))
+    their_tokenizer = transformers.M2M100Tokenizer.from_pretrained(path, src_lang="en")
+    here = wb.load(path)
+    assert here.task("en", "de") == wb.parse_task("eng_Latn-deu_Latn")
+    rows = their_tokenizer(list(TEXTS), padding=True, return_tensors="pt")
+    source, _ = batch(here)
+    np.testing.assert_array_equal(rows.input_ids.numpy(), source)
+    assert here.tokenizer.language_id("de") == their_tokenizer.get_lang_id("de")
+    assert_same_tokens(here, there)
 
 
 def test_shards_hold_the_same_as_one_file(tmp_path):

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         config.check_task(task)
     if args.layout == "m2m100":
         _check_dense(config, tasks)
-    [model] = load_models(args, [args.checkpoint])
+    [model] = load_models(args, [args.checkpoint], ("float32",))
     from workbench.checkpoint.tensor_files import weight_files
     from workbench.cli.provenance import made_by, sha256
     from workbench.subnetworks.extract import extract
