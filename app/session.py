@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from workbench.checkpoint import CONFIG, WEIGHTS
+from workbench.checkpoint import CONFIG, INDEX, WEIGHTS
 from workbench.checkpoint.hub_config import from_json
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
@@ -87,16 +87,21 @@ def usable() -> dict[str, ModelConfig]:
 def _version(path: Path) -> tuple[float, ...]:
     return tuple(
         (path / name).stat().st_mtime if (path / name).exists() else 0.0
-        for name in (CONFIG, WEIGHTS)
+        for name in (CONFIG, WEIGHTS, INDEX)
     )
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _config(path: Path, version: tuple[float, ...]) -> ModelConfig:
     try:
-        return from_json(json.loads((path / CONFIG).read_text(encoding="utf-8")))
+        config = from_json(json.loads((path / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise WorkbenchError(f"{path / CONFIG}: {error}") from error
+    if config.languages:
+        return config
+    from workbench.decoding.opening import open_checkpoint
+
+    return open_checkpoint(path)[0]  # a published model, whose languages its tokenizer knows
 
 
 @st.cache_resource(show_spinner="Loading the checkpoint", max_entries=6)

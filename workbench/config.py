@@ -226,7 +226,9 @@ class ModelConfig:
 
     def check_task(self, task: Task) -> None:
         """Raise ConfigError unless this network translates `task`."""
-        if task in self.directions:
+        known = set(self.languages)
+        both = {task.source, task.target} <= known and task.source != task.target
+        if task in self.tasks if self.tasks else both:
             return
         targets = [str(t) for t in self.directions]
         shown = ", ".join(targets[:20]) + (

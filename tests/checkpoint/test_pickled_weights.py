@@ -150,6 +150,22 @@ def test_a_file_cut_short_is_refused(keep, copy, tmp_path):
     refused(copy, r"00001-of-00002\.bin is (not an archive|damaged|cut short)", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [(0, (5,), (1,)), (3, (2,), (1,)), (0, (2, 2), (4, 1)), (-1, (1,), (1,)), (0, (2,), (1, 1))],
+)
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_a_view_that_reaches_out_of_its_storage_is_refused(offset, shape, strides, tmp_path):
+    class Beyond:
+        def __reduce__(self):
+            arguments = (torch.zeros(4).storage(), offset, shape, strides, False, {})
+            return torch._utils._rebuild_tensor_v2, arguments
+
+    path = save({"a": Beyond()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="a lies outside of its storage"):
+        read_pickled(path)
+
+
 def test_a_missing_shard_is_named(copy, tmp_path):
     (copy / FIRST).unlink()
     refused(copy, f"has no {FIRST}, which pytorch_model.bin.index.json names", tmp_path)

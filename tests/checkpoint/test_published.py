@@ -20,12 +20,12 @@ pytest.importorskip("transformers")
 
 import workbench as wb  # noqa: E402
 from tests.checkpoint.published import MOE, SHAPE, mended_experts, published, write  # noqa: E402
-from tests.models import captions  # noqa: E402
+from tests.models import captions, tiny_tokenizer  # noqa: E402
 from workbench.checkpoint.directory import CheckpointError, read_config  # noqa: E402
 from workbench.decoding.translator import Translator  # noqa: E402
 
 TEXTS = captions()[:6]
-LENGTH = 24
+LENGTH = 12
 ALL_EQUAL = 1e-4
 
 
@@ -125,7 +125,6 @@ def assert_same_tokens(model: Translator, there):
 
 
 SHAPES = {
-    "dense": ("m2m_100", {}),
     "dense-odd": (
         "m2m_100",
         {
@@ -163,8 +162,10 @@ SHAPES = {
             "decoder_ffn_dim": 33,
         },
     ),
-    "sixteen-experts": ("nllb-moe", {"num_experts": 16, "moe_token_dropout": 0.0}),
-    "dense-encoder": ("nllb-moe", {"encoder_sparse_step": 0}),
+    "sixteen-experts-dense-encoder": (
+        "nllb-moe",
+        {"num_experts": 16, "moe_token_dropout": 0.0, "encoder_sparse_step": 0},
+    ),
 }
 
 
@@ -176,6 +177,28 @@ def test_a_published_model_computes_the_same_here(name, tmp_path):
     assert model.config.languages == model.tokenizer.languages
     assert_same_arrays(model, there)
     assert_same_tokens(model, there)
+
+
+def test_a_model_with_m2m100s_own_tokenizer_translates_the_same(tmp_path):
+    import sentencepiece
+    import transformers
+
+    path = tmp_path / "it"
+    model = tiny_tokenizer()._model
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+    there = published("m2m_100", vocab_size=len(pieces) + 108)
+    there.save_pretrained(path)
+    (path / "sentencepiece.bpe.model").write_bytes(model)
+    vocabulary = {pieces.IdToPiece(i): i for i in range(len(pieces))}
+    (path / "vocab.json").write_text(json.dumps(vocabulary))
+    their_tokenizer = transformers.M2M100Tokenizer.from_pretrained(path, src_lang="en")
+    here = wb.load(path)
+    assert here.task("en", "de") == wb.parse_task("eng_Latn-deu_Latn")
+    rows = their_tokenizer(list(TEXTS), padding=True, return_tensors="pt")
+    source, _ = batch(here)
+    np.testing.assert_array_equal(rows.input_ids.numpy(), source)
+    assert here.tokenizer.language_id("de") == their_tokenizer.get_lang_id("de")
+    assert_same_tokens(here, there)
 
 
 def test_shards_hold_the_same_as_one_file(tmp_path):
@@ -237,11 +260,11 @@ def test_both_spellings_of_the_model_type_are_read(changed):
     assert wb.load(changed("nllb-moe", model_type="nllb_moe")).config.encoder.experts == 4
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.35])
-def test_expert_outputs_are_scaled_by_what_dropout_leaves(rate, tmp_path):
-    there = published("nllb-moe", moe_token_dropout=rate)
+def test_expert_outputs_are_scaled_by_what_dropout_leaves(tmp_path):
+    """And not at all where it is zero: `sixteen-experts-dense-encoder` above."""
+    there = published("nllb-moe", moe_token_dropout=0.35)
     model = wb.load(write(there, tmp_path / "it"))
-    assert model.config.expert_output_scale == pytest.approx(1 - rate)
+    assert model.config.expert_output_scale == pytest.approx(0.65)
     assert_same_arrays(model, there)
 
 
@@ -258,9 +281,9 @@ def test_gates_may_be_normalised_before_or_after_dropping_nothing(before, tmp_pa
 
 def test_where_all_tokens_want_one_expert_none_is_dropped(tmp_path):
     """Capacity at evaluation is the fraction 1.0 of the tokens: room for all of them."""
-    there = published("nllb-moe", encoder_sparse_step=1)
+    there = published("nllb-moe")
     with torch.no_grad():
-        for layer in there.model.encoder.layers:
+        for layer in there.model.encoder.layers[1:]:
             layer.ff_layer_norm.bias.fill_(1.0)
             layer.ff_layer_norm.weight.fill_(0.01)
             layer.ffn.router.classifier.weight[2] = 5.0
@@ -297,8 +320,6 @@ def test_the_router_stays_in_float32_in_a_shorter_network(tables):
     name = "model.encoder.layers.1.ffn.experts.expert_3.fc1.weight"
     half = stored[name].astype(jnp.bfloat16)
     np.testing.assert_array_equal(np.asarray(block.w_in[3]).T, half)
-    outputs = model.translate(list(TEXTS[:2]), "en", "de", batch_size=4, max_length=4)
-    assert all(len(output.token_ids) > 0 for output in outputs)
 
 
 def test_experts_stand_in_every_nth_layer(changed):
@@ -357,6 +378,7 @@ def test_the_mended_reference_is_the_published_formula(tables):
     expected = oracle(states.reshape(-1, 32), weights["router.classifier.weight"], experts, 0.8)
     np.testing.assert_allclose(found.reshape(-1, 32), expected, atol=1e-5)
     ours = wb.load(tables / "nllb-moe").network.encoder.layers[1].ffn
+    ours.dispatcher = "reference"  # which all others agree with, and which compiles fastest
     given = jnp.asarray(states, jnp.float32)
     out, _ = ours(given, given.mean(axis=1), jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(np.asarray(out).reshape(-1, 32), expected, atol=1e-5)

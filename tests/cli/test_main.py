@@ -42,6 +42,16 @@ def test_wrong_usage_is_2(arguments: list[str], run: Run) -> None:
     assert run(*arguments).code == 2
 
 
+def test_a_checkpoint_is_used_in_half_precision(checkpoints: dict[str, str], run: Run) -> None:
+    options = ("-s", "en", "-t", "de", "--max-length", "4", "--batch-size", "4")
+    result = run(
+        "translate", checkpoints["token"], *options, "--dtype", "bfloat16", stdin=b"A man\n"
+    )
+    assert result.code == 0
+    assert result.out.count("\n") == 1
+    run("translate", checkpoints["token"], *options, "--dtype", "int3").says("'int3'", "bfloat16")
+
+
 def test_a_type_that_cannot_be_computed_in(checkpoints: dict[str, str], run: Run) -> None:
     run("info", checkpoints["dense"], "--dtype", "bfloat16").says("'bfloat16'", "float32")
 
@@ -86,3 +96,11 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
     command = f"set -o pipefail; {sys.executable} -m workbench --help | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert result.stderr == ""
+
+
+def test_a_large_load_is_announced(checkpoints, run, monkeypatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("workbench.cli.options._LARGE", 1000)
+    arguments = ("translate", checkpoints["dense"], "-s", "en", "-t", "de", "-i", "/no/file")
+    assert "need" not in run(*arguments).err
+    result = run(*arguments[:-2], "--max-length", "4", "--batch-size", "4", stdin=b"")
+    assert "dense: its weights need 0.2 MB of memory in float32; loading them." in result.err

@@ -18,13 +18,13 @@ from workbench.checkpoint.hub_config import (
     to_json,
 )
 from workbench.checkpoint.memory import check_memory
+from workbench.checkpoint.placement import Placement
 from workbench.checkpoint.staging import whole_directory
 from workbench.checkpoint.tensor_names import Layout
 from workbench.checkpoint.weights import (
     IN_MEMORY,
     ON_DISK,
     WORDS,
-    Placement,
     find_weights,
     memory_needed,
     read_network,

@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -211,11 +210,13 @@ def _prefix(archive: zipfile.ZipFile, path: Path) -> str:
 
 def _check(view: _View, name: str, path: Path, size: int) -> None:
     storage = view.storage
-    last = view.offset + sum(
-        (n - 1) * step for n, step in zip(view.shape, view.strides, strict=True)
+    sound = (
+        len(view.shape) == len(view.strides) and min((view.offset, *view.shape, *view.strides)) >= 0
     )
-    fits = prod(view.shape) == 0 or (view.offset >= 0 and last < storage.count)
-    if len(view.shape) != len(view.strides) or min((*view.shape, *view.strides, 0)) < 0 or not fits:
+    last = view.offset + sum(
+        (n - 1) * step for n, step in zip(view.shape, view.strides, strict=False)
+    )
+    if not sound or (0 not in view.shape and last >= storage.count):
         raise CheckpointError(f"{path} is damaged: {name} lies outside of its storage.")
     if size != storage.count * storage.dtype.itemsize:
         raise CheckpointError(f"{path} is cut short or damaged: the bytes of {name} are not there.")

@@ -13,9 +13,10 @@ import jax
 import ml_dtypes
 import numpy as np
 from flax import nnx
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import SingleDeviceSharding
 
 from workbench.checkpoint import CheckpointError
+from workbench.checkpoint.placement import Placement
 from workbench.checkpoint.quantization import SCALE, is_quantized, quantize, widen
 from workbench.checkpoint.tensor_files import (
     DTYPES,
@@ -43,9 +44,6 @@ _EMBEDDING = "model.shared.weight"
 _TIED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
 #: Tables of sines, which are computed here.
 _COMPUTED = ("model.encoder.embed_positions.weights", "model.decoder.embed_positions.weights")
-
-#: The sharding that a parameter with this path, shape and stacked experts (or none) shall have.
-Placement = Callable[[tuple[str | int, ...], tuple[int, ...]], Sharding]
 
 
 @dataclass(frozen=True)

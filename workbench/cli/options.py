@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.cli.output import note
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: What JAX calls them; the CPU stays at hand beside an accelerator.
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
+
+#: Bytes from which a load is announced.
+_LARGE = 10**8
 
 
 def new_command(
@@ -29,7 +33,11 @@ def new_command(
     parser.add_argument(
         "--device", choices=_PLATFORMS, help="where to compute (default: JAX's choice)"
     )
-    parser.add_argument("--dtype", default="float32", help="what to compute in: float32")
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        help="what to compute in: float32 (default), or bfloat16 where a command only uses a checkpoint",
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -76,15 +84,17 @@ def positives(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
-def choose_device(args: argparse.Namespace) -> None:
-    """Make JAX compute where `--device` says, in what `--dtype` says. Call before anything makes an array.
+def choose_device(args: argparse.Namespace, dtypes: Sequence[str] = ("float32",)) -> None:
+    """Make JAX compute where `--device` says. Call before anything makes an array.
+
+    dtypes: those of `--dtype` that the command can compute in.
 
     Raises:
         WorkbenchError: there is no such device, or the type is not supported.
     """
-    if args.dtype != "float32":
+    if args.dtype not in dtypes:
         raise WorkbenchError(
-            f"Cannot compute in {args.dtype!r}: this version computes in float32 only. Leave --dtype out."
+            f"Cannot compute in {args.dtype!r} here: use {' or '.join(dtypes)}, or leave --dtype out."
         )
     if args.device is None:
         return
@@ -100,12 +110,32 @@ def choose_device(args: argparse.Namespace) -> None:
         raise WorkbenchError(_no_device(args.device))
 
 
-def load_models(args: argparse.Namespace, paths: Sequence[str]) -> list[Translator]:
-    """The checkpoints at `paths`, on the chosen device."""
-    choose_device(args)
+def load_models(
+    args: argparse.Namespace,
+    paths: Sequence[str],
+    dtypes: Sequence[str] = ("float32", "bfloat16"),
+) -> list[Translator]:
+    """The checkpoints at `paths`, directories or hub ids, on the chosen device in the chosen type."""
+    choose_device(args, dtypes)
     from workbench.decoding.translator import Translator
 
-    return [Translator.load(path) for path in paths]
+    models = []
+    for path in paths:
+        _announce(path, args.dtype)
+        models.append(Translator.load(path, args.dtype))
+    return models
+
+
+def _announce(path: str, dtype: str) -> None:
+    """Say beforehand what a large checkpoint needs."""
+    from workbench.checkpoint.directory import read_config
+    from workbench.checkpoint.hub import find_checkpoint
+    from workbench.checkpoint.memory import in_words
+    from workbench.checkpoint.weights import memory_needed
+
+    needed = memory_needed(read_config(find_checkpoint(path)), dtype)
+    if needed >= _LARGE:
+        note(f"{path}: its weights need {in_words(needed)} of memory in {dtype}; loading them.")
 
 
 def load_model(args: argparse.Namespace) -> Translator:

@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from workbench.checkpoint.directory import Checkpoint, read_checkpoint, write_checkpoint
 from workbench.checkpoint.hub import find_checkpoint, name_of
+from workbench.checkpoint.placement import expert_placement
 from workbench.config import ModelConfig
 from workbench.decoding.opening import check_fit, open_checkpoint
 from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
@@ -73,13 +75,15 @@ class Translator:
         self.programs = Programs(self._greedy, static_argnames=("capacity", "with_scores"))
 
     @classmethod
-    def load(cls, path: str | Path, dtype: str = "float32") -> Translator:
+    def load(cls, path: str | Path, dtype: str = "float32", mesh: Mesh | None = None) -> Translator:
         """The translator in a checkpoint directory, or of a model on the Hugging Face hub.
 
         Args:
             path: a directory, or `owner/name` or `owner/name@revision` on the hub.
             dtype: float32 or bfloat16, how weights are held in memory and computed with, however they are
                 stored.
+            mesh: devices with an axis `expert`, over which the experts are spread; their number must divide
+                that of the experts. Everything else lies on all of them.
 
         Raises:
             WorkbenchError: something about the checkpoint is wrong, or it cannot fit in memory; one line says
@@ -88,7 +92,8 @@ class Translator:
         enable_compilation_cache()
         directory = find_checkpoint(path)
         config, tokenizer = open_checkpoint(directory)
-        checkpoint = read_checkpoint(directory, dtype)
+        placement = None if mesh is None else expert_placement(mesh)
+        checkpoint = read_checkpoint(directory, dtype, placement)
         checkpoint.network.config = config
         return cls(
             name_of(path, directory),
