@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         join(args.distributed)
     enable_compilation_cache()
     with ProgressLine("steps") as line:
-        model = train(recipe, output, lambda progress: line.show(_progress(progress)))
+        model = train(recipe, output, shown_on(line))
     if not is_first():
         wait_for_all("checkpoint")
         return
@@ -126,6 +127,20 @@ def _check_same(place: Path, recipe: dict[str, Any]) -> None:
         raise WorkbenchError(
             f"{place} was made by another recipe: choose another directory with -o."
         )
+
+
+def shown_on(line: ProgressLine) -> Callable[[Progress], None]:
+    """Shows the reports of a run; what became of its text stays on the screen."""
+
+    def show(progress: Progress) -> None:
+        if "pairs" in progress.metrics:
+            from workbench.training.filtering import summary
+
+            note(f"training on {summary(progress.metrics['pairs'])}")
+        else:
+            line.show(_progress(progress))
+
+    return show
 
 
 def _progress(progress: Progress) -> str:
