@@ -12,11 +12,23 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from workbench.cli import app, bench, compare, extract, info, routes, train, translate, usage
+from workbench.cli import (
+    app,
+    bench,
+    compare,
+    data,
+    distill,
+    extract,
+    info,
+    routes,
+    train,
+    translate,
+    usage,
+)
 from workbench.errors import WorkbenchError
 from workbench.text.corpus import CorpusWarning
 
-COMMANDS = (info, translate, routes, usage, extract, compare, bench, train, app)
+COMMANDS = (info, translate, routes, usage, extract, compare, bench, data, train, distill, app)
 #: Set this variable to see where an error comes from.
 TRACEBACK = "WORKBENCH_TRACEBACK"
 
