@@ -6,7 +6,12 @@ from workbench.training.gain import DistillationReport, Gain
 
 
 def test_the_papers_32_and_43_percent():
-    dense, token, task, distilled = 25.9, 28.2, 29.0, 26.9  # Kudugunta et al. 2021, four pairs both ways
+    dense, token, task, distilled = (
+        25.9,
+        28.2,
+        29.0,
+        26.9,
+    )  # Kudugunta et al. 2021, four pairs both ways
     assert Gain(distilled, dense, task).preserved == pytest.approx(0.32, abs=0.005)
     assert Gain(distilled, dense, token).preserved == pytest.approx(0.43, abs=0.005)
     report = DistillationReport(

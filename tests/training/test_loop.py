@@ -22,7 +22,7 @@ from workbench.errors import WorkbenchError
 from workbench.training.loop import train
 from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
-from workbench.training.upcycling import start_from
+from workbench.training.upcycling import start_from, start_from_non_experts
 
 LANGUAGES = ("de", "en")
 CODES = {"de": "deu_Latn", "en": "eng_Latn"}
@@ -250,3 +250,34 @@ def test_networks_of_other_shapes_cannot_be_a_start():
         start_from(dense, translator("token", "target").network, 0.5)
     with pytest.raises(WorkbenchError, match="embeddings of shape"):
         start_from(network(config(vocabulary=510)), translator("dense", "dense").network, 0.5)
+
+
+def test_a_student_takes_all_but_the_experts():
+    teacher = network(config("token", "target"), seed=1)
+    made = network(config("dense", "dense"), seed=3)
+    fresh = np.asarray(made.encoder.layers[1].ffn.fc1.kernel[...])
+    found = start_from_non_experts(made, teacher)
+    assert found.fresh == ("encoder.1.ffn", "decoder.1.ffn")
+    assert {"embedding", "encoder.0.ffn", "decoder.1.cross_attn", "decoder.layer_norm"} <= {
+        *found.taken
+    }
+    np.testing.assert_array_equal(made.encoder.layers[1].ffn.fc1.kernel[...], fresh)
+    for part in ("encoder", "decoder"):
+        new, old = getattr(made, part), getattr(teacher, part)
+        np.testing.assert_array_equal(
+            new.layers[0].ffn.fc2.kernel[...], old.layers[0].ffn.fc2.kernel[...]
+        )
+        np.testing.assert_array_equal(
+            new.layers[1].self_attn.q_proj.kernel[...], old.layers[1].self_attn.q_proj.kernel[...]
+        )
+    np.testing.assert_array_equal(made.embedding[...], teacher.embedding[...])
+
+
+def test_a_student_of_the_teachers_own_kind_draws_its_experts_anew():
+    teacher = network(config("token", "token"), seed=1)
+    made = network(config("token", "token"), seed=3)
+    fresh = np.asarray(made.decoder.layers[1].ffn.w_in[...])
+    start_from_non_experts(made, teacher)
+    np.testing.assert_array_equal(made.decoder.layers[1].ffn.w_in[...], fresh)
+    with pytest.raises(WorkbenchError, match="embeddings of shape"):
+        start_from_non_experts(network(config(vocabulary=510)), teacher)

@@ -105,10 +105,12 @@ def write_teacher_text(
             _write_shard(_shard_place(directory, task, number), lines, outputs)
         done += len(lines)
     with _explained(directory):
-        return {
+        counts = {
             str(task): _joined(directory, task, -(-len(lines) // shard))
             for task, lines in sources.items()
         }
+    shutil.rmtree(directory / _SHARDS, ignore_errors=True)
+    return counts
 
 
 def _write_shard(place: Path, sources: Sequence[str], outputs: Sequence[Translation]) -> None:
