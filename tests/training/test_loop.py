@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import EN_DE, captions, config, network, translator
+from tests.models import EN_DE, captions, config, network, tiny_tokenizer, translator
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.training.loop import train
@@ -281,3 +281,15 @@ def test_a_student_of_the_teachers_own_kind_draws_its_experts_anew():
     np.testing.assert_array_equal(made.decoder.layers[1].ffn.w_in[...], fresh)
     with pytest.raises(WorkbenchError, match="embeddings of shape"):
         start_from_non_experts(network(config(vocabulary=510)), teacher)
+
+
+def test_a_tokenizer_without_a_language_of_the_recipe_is_named(data, tmp_path):
+    recipe = table(data)
+    tiny_tokenizer().save(tmp_path / "tokenizer")
+    recipe["data"] |= {"tokenizer": str(tmp_path / "tokenizer"), "languages": ["en", "es"]}
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.en-es.en").write_text("A dog.\n")
+        (tmp_path / f"{split}.en-es.es").write_text("Un perro.\n")
+    recipe["data"]["directory"] = str(tmp_path)
+    with pytest.raises(WorkbenchError, match=r"The tokenizer of .* has no token for spa_Latn\. It"):
+        train(recipe_from(recipe), tmp_path / "run")
