@@ -147,4 +147,4 @@ def test_what_cannot_work_is_refused_before_the_teacher_translates(
     (data / "val.de").unlink()
     refused("lacks val.deu_Latn")
     (data / "val.de").write_text("eins\n")
-    refused("has 4 lines but", "has 1")
+    refused("val.de has 1 lines but", "val.en has 8")
