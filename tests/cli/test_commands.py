@@ -279,6 +279,7 @@ def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:
     result = run(*common)
     assert result.code == 0
     assert "step 2 of 2" in result.err
+    assert "workbench: training on 402 pairs in 2 directions; left out: 38 long.\n" in result.err
     place = output / "checkpoint"
     assert result.out == f"{place}\n"
     record = json.loads((place / "provenance.json").read_text(encoding="utf-8"))

@@ -6,11 +6,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from tests.models import EN_DE, config, tiny_tokenizer
+from tests.models import EN_DE, captions, config, tiny_tokenizer
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
-from workbench.text.corpus import ParallelCorpus
+from workbench.text.pairs import Pairs
 from workbench.training.batches import BatchStream, Direction, Position, tokenise
+from workbench.training.filtering import Filter
+
+DE_EN = Task("deu_Latn", "eng_Latn")
 
 
 def direction(size, task_ids=(0, 0), mark=0, length=5):
@@ -111,24 +114,50 @@ def test_the_sequence_goes_on_the_same_from_any_position():
             assert all((i == j).all() for i, j in zip(x, y, strict=True))
 
 
-def test_long_and_empty_pairs_are_left_out_and_counted():
-    corpus = ParallelCorpus(
-        {
-            "eng_Latn": ["A dog.", "", "A dog " * 30],
-            "deu_Latn": ["Ein Hund.", "Ein Hund.", "Ein Hund."],
-        }
-    )
+def tokenised(pairs, shape=None, **options):
+    return tokenise(Pairs(pairs), tiny_tokenizer(), shape or config(), Filter(16, **options))
+
+
+def test_pairs_as_tokens_without_those_that_are_left_out():
     shape = config("token", "target")
-    directions, dropped = tokenise(corpus, tiny_tokenizer(), shape, 16, [EN_DE])
-    assert dropped == 2
-    assert directions[0].sources == [tiny_tokenizer().encode_source("A dog.", "eng_Latn")]
-    assert directions[0].targets == [tiny_tokenizer().encode_target("Ein Hund.", "deu_Latn")]
-    assert directions[0].task_ids == (0, shape.decoder.router.keys.index("deu_Latn"))
+    english, german = (
+        ["A dog.", "", "A dog " * 30, "A cat."],
+        ["Ein Hund.", "x", "Ein Hund.", "Eine Katze."],
+    )
+    [made] = tokenised({EN_DE: (english, german)}, shape)
+    tokenizer = tiny_tokenizer()
+    assert [list(ids) for ids in made.sources] == tokenizer.encode_sources(
+        ["A dog.", "A cat."], "eng_Latn"
+    )
+    assert [list(ids) for ids in made.targets] == tokenizer.encode_targets(
+        ["Ein Hund.", "Eine Katze."], "deu_Latn"
+    )
+    assert made.task_ids == (0, shape.decoder.router.keys.index("deu_Latn"))
+    assert made.counts.table() == {"kept": 2, "empty": 1, "long": 1}
 
 
-def test_a_direction_without_a_usable_pair_is_named():
-    corpus = ParallelCorpus({"eng_Latn": [""], "deu_Latn": ["Ein Hund."]})
+def test_directions_of_the_same_text_share_its_tokens_in_two_bytes_each():
+    english, german = ["A dog.", "A cat."], ["Ein Hund.", "Eine Katze."]
+    there, back = tokenised({EN_DE: (english, german), DE_EN: (german, english)})
+    assert there.sources.ids is back.targets.ids
+    assert there.sources.ids.dtype == np.uint16
+
+
+def test_batches_of_token_arrays_are_those_of_lists():
+    pairs = Pairs({EN_DE: (captions()[:50], captions("deu_Latn")[:50])})
+    made = tokenise(pairs, tiny_tokenizer(), config(), Filter(64))
+    lists = [
+        Direction(d.task, [list(x) for x in d.sources], [list(x) for x in d.targets], d.task_ids)
+        for d in made
+    ]
+    both = [stream(*directions, buckets=(32, 64), tokens=64) for directions in (made, lists)]
+    for a, b in zip(epoch(both[0]), epoch(both[1]), strict=True):
+        assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+
+def test_a_direction_without_a_usable_pair_is_named_with_the_reasons():
     with pytest.raises(
-        WorkbenchError, match="No usable sentence pair for deu_Latn-eng_Latn among 1"
+        WorkbenchError,
+        match=r"No usable .* deu_Latn-eng_Latn among 2 lines; left out: 1 empty, 1 long",
     ):
-        tokenise(corpus, tiny_tokenizer(), config(), 16, [Task("deu_Latn", "eng_Latn")])
+        tokenised({DE_EN: (["", "ein Hund " * 20], ["A dog.", "A dog."])})

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import captions, network, tiny_tokenizer
+from tests.models import captions, config, network, tiny_tokenizer
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.training.loop import train
 from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
+from workbench.training.upcycling import start_from_non_experts
 
 LANGUAGES = ("de", "en")
 DENSE = {"encoder_routing": "dense", "decoder_routing": "dense"}
@@ -219,3 +220,46 @@ def test_a_metrics_file_cut_short_by_a_kill_is_read_to_the_cut(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1, "nats": 2.0}\n{"step": 2, "na')
     assert read_metrics(file) == [{"step": 1, "nats": 2.0}]
+
+
+def test_a_student_takes_all_but_the_experts():
+    teacher = network(config("token", "target"), seed=1)
+    made = network(config("dense", "dense"), seed=3)
+    fresh = np.asarray(made.encoder.layers[1].ffn.fc1.kernel[...])
+    found = start_from_non_experts(made, teacher)
+    assert found.fresh == ("encoder.1.ffn", "decoder.1.ffn")
+    assert {"embedding", "encoder.0.ffn", "decoder.1.cross_attn", "decoder.layer_norm"} <= {
+        *found.taken
+    }
+    np.testing.assert_array_equal(made.encoder.layers[1].ffn.fc1.kernel[...], fresh)
+    for part in ("encoder", "decoder"):
+        new, old = getattr(made, part), getattr(teacher, part)
+        np.testing.assert_array_equal(
+            new.layers[0].ffn.fc2.kernel[...], old.layers[0].ffn.fc2.kernel[...]
+        )
+        np.testing.assert_array_equal(
+            new.layers[1].self_attn.q_proj.kernel[...], old.layers[1].self_attn.q_proj.kernel[...]
+        )
+    np.testing.assert_array_equal(made.embedding[...], teacher.embedding[...])
+
+
+def test_a_student_of_the_teachers_own_kind_draws_its_experts_anew():
+    teacher = network(config("token", "token"), seed=1)
+    made = network(config("token", "token"), seed=3)
+    fresh = np.asarray(made.decoder.layers[1].ffn.w_in[...])
+    start_from_non_experts(made, teacher)
+    np.testing.assert_array_equal(made.decoder.layers[1].ffn.w_in[...], fresh)
+    with pytest.raises(WorkbenchError, match="embeddings of shape"):
+        start_from_non_experts(network(config(vocabulary=510)), teacher)
+
+
+def test_a_tokenizer_without_a_language_of_the_recipe_is_named(data, tmp_path):
+    recipe = table(data)
+    tiny_tokenizer().save(tmp_path / "tokenizer")
+    recipe["data"] |= {"tokenizer": str(tmp_path / "tokenizer"), "languages": ["en", "es"]}
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.en-es.en").write_text("A dog.\n")
+        (tmp_path / f"{split}.en-es.es").write_text("Un perro.\n")
+    recipe["data"]["directory"] = str(tmp_path)
+    with pytest.raises(WorkbenchError, match=r"The tokenizer of .* has no token for spa_Latn\. It"):
+        train(recipe_from(recipe), tmp_path / "run")

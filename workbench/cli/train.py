@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ def follow(
         join(args.distributed)
     enable_compilation_cache()
     with ProgressLine("steps") as line:
-        model = train(recipe, output, lambda progress: line.show(_progress(progress)))
+        model = train(recipe, output, shown_on(line))
     if not is_first():
         wait_for_all("checkpoint")
         return
@@ -167,6 +167,20 @@ def _check_same(place: Path, recipe: Recipe) -> None:
 
 def _without_mesh(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=""))
+
+
+def shown_on(line: ProgressLine) -> Callable[[Progress], None]:
+    """Shows the reports of a run; what became of its text stays on the screen."""
+
+    def show(progress: Progress) -> None:
+        if "pairs" in progress.metrics:
+            from workbench.training.filtering import summary
+
+            note(f"training on {summary(progress.metrics['pairs'])}")
+        else:
+            line.show(_progress(progress))
+
+    return show
 
 
 def _progress(progress: Progress) -> str:

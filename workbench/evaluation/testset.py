@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,14 @@ class TestSetError(WorkbenchError):
     """A test set is unknown, out of reach or not parallel."""
 
     __test__: ClassVar[bool] = False  # nothing for pytest to collect
+
+
+class UnreachableError(TestSetError):
+    """A test set has to be downloaded and cannot be. `what`: the message without its advice."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what} {advice}")
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,21 @@ def read_corpus(
     )
 
 
+def sacrebleu_tasks(name: str, tasks: Sequence[Task]) -> list[Task]:
+    """Those of `tasks` that sacreBLEU's test set `name` has; nothing is downloaded.
+
+    Raises:
+        WorkbenchError: sacreBLEU has no such test set.
+    """
+    from sacrebleu.dataset import DATASETS
+
+    if name not in DATASETS:
+        close = difflib.get_close_matches(name, list(DATASETS), n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise TestSetError(f"sacreBLEU has no test set {name!r}; one is wmt19, for example.{hint}")
+    return [task for task in tasks if _sacrebleu_pair(task) in DATASETS[name].langpairs]
+
+
 def _only_split(directory: Path) -> str:
     """The one split that the files of `directory` belong to."""
     found = set()
@@ -159,15 +183,17 @@ def _is_sacrebleu(name: str) -> bool:
     return name in _sacrebleu_names()
 
 
+def _sacrebleu_pair(task: Task) -> str:
+    """What sacreBLEU calls a direction: `en-de`."""
+    return "-".join(find_language(code).iso639_1 or code[:3] for code in (task.source, task.target))
+
+
 def _from_sacrebleu(name: str, task: Task) -> tuple[list[str], list[str]]:
     """Sources and first references of one of sacreBLEU's test sets, downloaded where need be."""
     import sacrebleu
     from sacrebleu.dataset import DATASETS
 
-    source, target = (
-        find_language(code).iso639_1 or code[:3] for code in (task.source, task.target)
-    )
-    pair = f"{source}-{target}"
+    pair = _sacrebleu_pair(task)
     if pair not in DATASETS[name].langpairs:
         raise TestSetError(
             f"sacreBLEU's {name} has no {pair}. It has: {', '.join(sorted(DATASETS[name].langpairs))}."
@@ -180,9 +206,10 @@ def _from_sacrebleu(name: str, task: Task) -> tuple[list[str], list[str]]:
         reference_file = sacrebleu.get_reference_files(name, pair)[0]
     except (OSError, SystemExit, EOFError) as error:
         reason = getattr(error, "reason", None) or error
-        raise TestSetError(
-            f"Cannot download sacreBLEU's {name} ({pair}): {reason}. It needs a network once; offline, give"
-            f" the two files with -i and -r, or use --testset {CAPTIONS}."
+        raise UnreachableError(
+            f"Cannot download sacreBLEU's {name} ({pair}): {reason}.",
+            "It needs a network once; offline, give the two files with -i and -r, or use"
+            f" --testset {CAPTIONS}.",
         ) from error
     finally:
         log.setLevel(level)

@@ -131,7 +131,7 @@ def read_parallel(
     if not directory.is_dir():
         raise CorpusError(f"{directory} is not a directory. Give one with files {split}.LANGUAGE.")
     wanted = [find_language(language).code for language in languages or ()]
-    paths = _find_files(directory, split, wanted or None)
+    paths = find_files(directory, split, wanted or None)
     missing = [code for code in wanted if code not in paths]
     if missing or not paths:
         names = ", ".join(f"{split}.{code}[.gz]" for code in missing or ["LANGUAGE"])
@@ -143,8 +143,12 @@ def read_parallel(
     return _checked({code: read_lines(path) for code, path in chosen.items()}, chosen)
 
 
-def _find_files(directory: Path, split: str, among: Sequence[str] | None) -> dict[str, Path]:
-    """Code -> file of each language, for the files of `split`."""
+def find_files(directory: Path, split: str, among: Sequence[str] | None) -> dict[str, Path]:
+    """Code -> file of each language, for the files ``{split}.{language}``.
+
+    Raises:
+        CorpusError: there are two for a language.
+    """
     paths: dict[str, Path] = {}
     for path in sorted(directory.iterdir()):
         written = path.name.removesuffix(".gz").removesuffix(".txt").removeprefix(f"{split}.")

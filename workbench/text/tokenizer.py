@@ -252,6 +252,10 @@ class Tokenizer:
             language = find_language(language, among=self._languages).code
         return self._language_ids[language]
 
+    def same_as(self, other: Tokenizer) -> bool:
+        """Whether the two give the same ids for every text."""
+        return (self._model, self._languages) == (other._model, other._languages)
+
     @property
     def languages(self) -> tuple[str, ...]:
         """FLORES-200 codes, in the order of their ids."""

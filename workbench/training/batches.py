@@ -11,8 +11,10 @@ import numpy as np
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
-from workbench.text.corpus import ParallelCorpus
+from workbench.text.pairs import Pairs
 from workbench.text.tokenizer import Tokenizer
+from workbench.training.filtering import Filter, PairCounts, describe
+from workbench.training.tokens import TokenLists, encoded
 
 #: On the host, or inside a compiled step.
 Array: TypeAlias = Any
@@ -41,39 +43,53 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Direction:
-    """The tokenised pairs of one task, with its router rows."""
+    """The tokenised pairs of one task, with its router rows.
+
+    sources, targets: token ids of each pair, best as `TokenLists`. counts: what became of the text's pairs.
+    """
 
     task: Task
-    sources: Sequence[Sequence[int]]
-    targets: Sequence[Sequence[int]]
+    sources: Sequence[Any] | TokenLists
+    targets: Sequence[Any] | TokenLists
     task_ids: tuple[int, int]
+    counts: PairCounts = PairCounts(0, {})  # noqa: RUF009
 
 
 def tokenise(
-    corpus: ParallelCorpus,
-    tokenizer: Tokenizer,
-    config: ModelConfig,
-    longest: int,
-    tasks: Sequence[Task] | None = None,
-) -> tuple[list[Direction], int]:
-    """The directions of the corpus as token ids, and how many pairs were left out.
+    pairs: Pairs, tokenizer: Tokenizer, config: ModelConfig, chosen: Filter
+) -> list[Direction]:
+    """The pairs of each direction as token ids, without those that the filter leaves out.
 
-    Left out are pairs with an empty side or one of more than `longest` tokens.
+    Takes 2 bytes a token (4 where the vocabulary is larger than 65,536) and 24 bytes a pair of each
+    direction, besides the text itself, which nothing here holds on to. Text that several directions share
+    is encoded once.
+
+    Raises:
+        WorkbenchError: a direction is left without a pair; the message has the count of each reason.
     """
-    ids = {code: tokenizer.encode_sources(list(corpus.lines[code]), code) for code in corpus.lines}
-    directions, dropped = [], 0
-    for task in tasks or config.directions:
-        pairs = list(zip(ids[task.source], ids[task.target], strict=True))
-        kept = [
-            pair for pair in pairs if 2 < len(pair[0]) <= longest and 2 < len(pair[1]) <= longest
-        ]
-        dropped += len(pairs) - len(kept)
-        if not kept:
-            raise WorkbenchError(f"No usable sentence pair for {task} among {len(pairs)} lines.")
+    known: dict[tuple[int, str], TokenLists] = {}
+    directions = []
+    for task in pairs.tasks:
+        sides = pairs.direction(task)
+        lists = []
+        for code, lines in zip((task.source, task.target), sides, strict=True):
+            key = (id(lines), code)
+            if key not in known:
+                known[key] = encoded(lines, code, tokenizer)
+            lists.append(known[key])
+        sources, targets = lists
+        reasons = chosen.reasons(*sides, sources.lengths, targets.lengths)
+        counts = PairCounts.of(reasons)
+        if not counts.kept:
+            raise WorkbenchError(
+                f"No usable sentence pair for {task} among {len(reasons):,} lines; left out:"
+                f" {describe(counts.left_out)}. A side may have {chosen.longest} tokens at most."
+            )
+        kept = np.flatnonzero(reasons < 0)
         directions.append(
-            Direction(task, [s for s, _ in kept], [t for _, t in kept], config.task_ids(task))
+            Direction(task, sources.take(kept), targets.take(kept), config.task_ids(task), counts)
         )
-    return directions, dropped
+    return directions
 
 
 class BatchStream:
@@ -81,6 +97,7 @@ class BatchStream:
 
     An epoch has as many pairs as the corpus; a direction's share is its size ** (1 / temperature). Pairs are
     taken in a shuffled order that goes on from epoch to epoch, so none is seen twice before all are once.
+    The plan of an epoch takes some 50 bytes a pair while it is made, by the sizes of its arrays, then 8.
     """
 
     def __init__(
@@ -100,10 +117,7 @@ class BatchStream:
         sizes = np.array([len(d.sources) for d in directions], np.float64)
         shares = sizes ** (1 / temperature)
         self._shares = np.round(sizes.sum() * shares / shares.sum()).astype(int).clip(1)
-        self._lengths = [
-            np.array([max(len(s), len(t)) for s, t in zip(d.sources, d.targets, strict=True)])
-            for d in directions
-        ]
+        self._lengths = [np.maximum(_lengths(d.sources), _lengths(d.targets)) for d in directions]
 
     def batches(self, start: Position = Position()) -> Iterator[tuple[Position, Batch]]:  # noqa: B008
         """Batches from `start` on, each with the position after it."""
@@ -120,7 +134,8 @@ class BatchStream:
         chosen, lengths = [], []
         for index, share in enumerate(self._shares):
             pairs = self._take(index, epoch * share, share)
-            chosen.append(np.stack([np.full(share, index), pairs], axis=1))
+            numbered = np.full(share, index, np.int32), pairs.astype(np.int32)
+            chosen.append(np.stack(numbered, axis=1))
             lengths.append(self._lengths[index][pairs])
         examples, sizes = np.concatenate(chosen), np.concatenate(lengths)
         order = random.permutation(len(examples))
@@ -162,3 +177,7 @@ class BatchStream:
             inputs[row, 1 : len(t)] = t[:-1]
             task_ids[:, row] = direction.task_ids
         return Batch(source, inputs, labels, task_ids[0], task_ids[1])
+
+
+def _lengths(lists: Sequence[Any] | TokenLists) -> np.ndarray:
+    return lists.lengths if isinstance(lists, TokenLists) else np.array([len(ids) for ids in lists])

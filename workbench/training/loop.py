@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,19 +17,23 @@ from workbench.config import ModelConfig
 from workbench.decoding.programs import enable_compilation_cache
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+from workbench.languages import find_language
 from workbench.nn.network import TranslationNetwork
-from workbench.text.corpus import ParallelCorpus, read_parallel
+from workbench.text.pairs import Pairs
 from workbench.text.tokenizer import Tokenizer
 from workbench.training.batches import BatchStream, Direction, Position, tokenise
 from workbench.training.best import BestStore, Standing, no_standing, stand
+from workbench.training.filtering import Filter
 from workbench.training.memory import keep_freed_memory
 from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
 from workbench.training.state import KEPT, StateStore
-from workbench.training.upcycling import start_from
+from workbench.training.text import training_text, validation_text
+from workbench.training.upcycling import start_from, start_from_non_experts
 from workbench.training.update import Trained, begin, make_optimizer, make_update, pad_rows
 from workbench.training.validation import Validator
+from workbench.training.vocabulary import lines_by_language, recipe_line_counts, sampled_lines
 from workbench.training.watch import LossWatch
 
 
@@ -58,13 +62,8 @@ def train(
     enable_compilation_cache()
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
-    corpus = read_parallel(recipe.data.directory, recipe.data.train, recipe.data.languages)
-    valid = read_parallel(recipe.data.directory, recipe.data.valid, recipe.data.languages)
-    output.mkdir(parents=True, exist_ok=True)
-    tokenizer = start.tokenizer if start else _tokenizer(recipe, corpus, output)
-    config = recipe.model_config(tokenizer.vocab_size)
-    directions, dropped = tokenise(corpus, tokenizer, config, recipe.data.buckets[-1])
-
+    text = _read(recipe, start, output)
+    tokenizer, config = text.tokenizer, text.config
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
     graph, trained, update = _begin(recipe, config, optimizer, start, mesh)
     state = State(trained, np.zeros(3, np.int64), no_standing())
@@ -75,13 +74,13 @@ def train(
     best = BestStore(output / "best")
     state = state._replace(standing=best.checked(state.standing))
 
-    validator = Validator(valid, tokenizer, config, recipe)
+    validator = Validator(text.valid, tokenizer, config, recipe)
     step, *position = (int(n) for n in state.progress)
     metrics = MetricsLog(
         output / "metrics.jsonl" if is_first() else None, step, recipe.run.steps, report
     )
     if step == 0:
-        metrics.write(0, {"recipe": recipe_table(recipe), "dropped_pairs": dropped})
+        metrics.write(0, {"recipe": recipe_table(recipe), **text.counts})
 
     def translator() -> Translator:
         weights = state.trained.best_known
@@ -91,7 +90,7 @@ def train(
 
     watch = LossWatch(output, write=is_first())
     rows = recipe.objective.accumulate * (mesh.size if mesh else 1)
-    batches = _stream(directions, config, recipe).batches(Position(*position))
+    batches = _stream(text.directions, config, recipe).batches(Position(*position))
     while step < recipe.run.steps and not _is_stale(state, recipe):
         step += 1
         place, batch = next(batches)
@@ -143,7 +142,10 @@ def _begin(
     if mesh is None or start:
         network = fresh()
         if start:
-            start_from(network, start.network, recipe.run.fresh_units)
+            if recipe.run.start_parts == "all":
+                start_from(network, start.network, recipe.run.fresh_units)
+            else:
+                start_from_non_experts(network, start.network)
         graph, parameters = nnx.split(network)
         if mesh is None:
             update = make_update(graph, optimizer, recipe)
@@ -198,11 +200,50 @@ def _check_room(output: Path, state: State) -> None:
         )
 
 
-def _tokenizer(recipe: Recipe, corpus: ParallelCorpus, output: Path) -> Tokenizer:
-    """The run's tokenizer, trained once on the training text and kept beside its states."""
+class _Text(NamedTuple):
+    """A run's text, tokenised, and what its first line of metrics says about it."""
+
+    tokenizer: Tokenizer
+    config: ModelConfig
+    directions: list[Direction]
+    valid: Pairs
+    counts: dict[str, Any]
+
+
+def _read(recipe: Recipe, start: Translator | None, output: Path) -> _Text:
+    """Reads and tokenises the recipe's text; the lines it trains on are let go of with the return."""
+    valid = validation_text(recipe)
+    train = training_text(recipe)
+    output.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, Any] = {}
+    if start is not None:
+        tokenizer = start.tokenizer
+    elif recipe.data.tokenizer:
+        tokenizer = Tokenizer.load(recipe.data.tokenizer)
+    else:
+        languages = [find_language(language).code for language in recipe.data.languages]
+        texts = lines_by_language(train, languages)
+        counts["tokenizer_lines"] = recipe_line_counts(recipe, texts)
+        lines = sampled_lines(texts, counts["tokenizer_lines"], recipe.run.seed)
+        tokenizer = _tokenizer(recipe, lines, output)
+    lacking = [code for code in recipe.languages if code not in tokenizer.languages]
+    if lacking:
+        raise WorkbenchError(
+            f"The tokenizer of {recipe.run.start_from or recipe.data.tokenizer} has no token for"
+            f" {', '.join(lacking)}. It has: {', '.join(tokenizer.languages)}."
+        )
+    config = recipe.model_config(tokenizer.vocab_size)
+    directions = tokenise(train, tokenizer, config, Filter.of(recipe.data))
+    tables = {str(direction.task): direction.counts.table() for direction in directions}
+    dropped = sum(sum(direction.counts.left_out.values()) for direction in directions)
+    counts |= {"dropped_pairs": dropped, "pairs": tables}
+    return _Text(tokenizer, config, directions, valid, counts)
+
+
+def _tokenizer(recipe: Recipe, lines: Iterable[str], output: Path) -> Tokenizer:
+    """The run's tokenizer, trained once on `lines` and kept beside its states."""
     kept = output / "tokenizer"
     if not kept.exists() and is_first():
-        lines = (line for side in corpus.lines.values() for line in side)
         trained = Tokenizer.train(lines, recipe.data.vocabulary, recipe.languages)
         trained.save(output / "tokenizer.partial")
         (output / "tokenizer.partial").rename(kept)

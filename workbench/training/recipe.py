@@ -23,13 +23,25 @@ from workbench.training.stacks import RoutingName, routed_stack
 class DataRecipe:
     """Which text, and how it becomes batches."""
 
-    directory: str  # holds {split}.{language}[.gz]
+    directory: str  # {split}.{language}[.gz] or {split}.{source}-{target}.{language}[.gz]; or a table, .tsv
     languages: tuple[str, ...]  # codes, aliases or names
-    train: str = "train"  # name of the training split
-    valid: str = "val"  # name of the validation split
+    train: str = "train"  # the training split, a path from the directory; or a table, .tsv
+    valid: str = "val"  # likewise to validate on; or "sacrebleu:wmt19", further names after commas
     pivot: str = ""  # only directions to and from this language; empty: every pair
     directions: tuple[str, ...] = ()  # instead of a pivot: just these, such as "en-de"
     vocabulary: int = 8000  # tokens in all, language codes included
+    tokenizer: str = ""  # checkpoint whose tokenizer is taken; empty: trained on the training text
+    tokenizer_temperature: float = (
+        1.0  # languages are sampled for it in proportion to lines ** (1 / it)
+    )
+    tokenizer_lines: int = (
+        0  # lines that it is trained on, in all languages together; 0: as many as there are
+    )
+    longest_ratio: float = (
+        0.0  # pieces of a pair's longer side for one of the shorter, at most; 0: any
+    )
+    drop_identical: bool = False  # leave out pairs whose sides are the same text
+    drop_duplicates: bool = False  # leave out pairs that came before in their direction
     temperature: float = 1.0  # directions are sampled in proportion to size ** (1 / temperature)
     batch_tokens: int = 4096  # padded tokens of one side of a batch
     buckets: tuple[int, ...] = (16, 24, 32, 64)  # lengths in tokens that batches are padded to
@@ -92,6 +104,9 @@ class RunRecipe:
     steps: int = 1000
     seed: int = 0
     start_from: str = ""  # checkpoint whose weights it starts from; its tokenizer is taken over
+    start_parts: Literal["all", "non-expert"] = (
+        "all"  # what is taken of start_from; the rest is drawn anew
+    )
     fresh_units: float = 0.5  # share of each expert's hidden units drawn anew when upcycling
     log_every: int = 50  # steps between lines of metrics
     valid_every: int = 500  # steps between validations
@@ -123,6 +138,16 @@ class Recipe:
         checks = [
             (len(data.languages) >= 2, "data.languages: at least two languages are needed"),
             (data.temperature > 0, "data.temperature: must be above 0"),
+            (data.tokenizer_temperature > 0, "data.tokenizer_temperature: must be above 0"),
+            (data.tokenizer_lines >= 0, "data.tokenizer_lines: must not be below 0"),
+            (
+                data.longest_ratio == 0 or data.longest_ratio > 1,
+                "data.longest_ratio: must be above 1, or 0 for none",
+            ),
+            (
+                not (data.tokenizer and self.run.start_from),
+                "data.tokenizer: run.start_from brings its own; give one of the two",
+            ),
             (list(data.buckets) == sorted(set(data.buckets)), "data.buckets: must increase"),
             (
                 bool(data.buckets)
@@ -155,6 +180,10 @@ class Recipe:
             ),
             (objective.accumulate >= 1, "objective.accumulate: must be at least 1"),
             (self.run.steps >= 1, "run.steps: must be at least 1"),
+            (
+                self.run.start_parts == "all" or bool(self.run.start_from),
+                "run.start_parts: needs run.start_from",
+            ),
             (0 <= self.run.average < 1, "run.average: must be from 0 to below 1"),
             (self.run.patience >= 0, "run.patience: must not be below 0"),
             (0 <= self.run.fresh_units < 1, "run.fresh_units: must be from 0 to below 1"),

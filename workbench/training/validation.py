@@ -12,10 +12,12 @@ from flax import nnx
 
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
+from workbench.evaluation.quality import bleu_tokenizer
 from workbench.nn.network import TranslationNetwork
-from workbench.text.corpus import ParallelCorpus
+from workbench.text.pairs import Pairs
 from workbench.text.tokenizer import Tokenizer
 from workbench.training.batches import Batch, Direction, tokenise
+from workbench.training.filtering import Filter
 from workbench.training.objective import training_loss
 from workbench.training.recipe import Recipe
 
@@ -24,15 +26,13 @@ class Validator:
     """Scores a network on the first `run.valid_sentences` of the validation split, direction by direction."""
 
     def __init__(
-        self, corpus: ParallelCorpus, tokenizer: Tokenizer, config: ModelConfig, recipe: Recipe
+        self, pairs: Pairs, tokenizer: Tokenizer, config: ModelConfig, recipe: Recipe
     ) -> None:
-        count = recipe.run.valid_sentences
-        lines = {code: list(side[:count]) for code, side in corpus.lines.items()}
-        self._corpus = ParallelCorpus(lines)
+        self._pairs = pairs.head(recipe.run.valid_sentences)
         longest = recipe.data.buckets[-1]
         self._batches = {
             str(direction.task): _one_batch(direction, longest, config)
-            for direction in tokenise(self._corpus, tokenizer, config, longest)[0]
+            for direction in tokenise(self._pairs, tokenizer, config, Filter(longest))
         }
         self._tokenizer, self._config, self._recipe = tokenizer, config, recipe
         self._losses: Any = None
@@ -50,9 +50,11 @@ class Validator:
         translator = Translator("validation", self._config, self._tokenizer, network)
         bleu = {}
         for task in self._config.directions:
-            sources, references = self._corpus.direction(task)
+            sources, references = self._pairs.direction(task)
             outputs = translator.translate(sources, task.source, task.target, batch_size=64)
-            bleu[str(task)] = round(sacrebleu.corpus_bleu(outputs, [list(references)]).score, 2)
+            words = bleu_tokenizer(task.target)
+            scored = sacrebleu.corpus_bleu(outputs, [list(references)], tokenize=words)
+            bleu[str(task)] = round(scored.score, 2)
         return {"valid_nats": _with_average(nats), "valid_bleu": _with_average(bleu)}
 
 

@@ -1,0 +1,150 @@
+"""`workbench distill`: from a teacher to a student with its report, through an interrupt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import workbench as wb
+from tests.cli.conftest import Run
+from tests.models import captions, new_translator, tiny_tokenizer
+from workbench.decoding.translator import Translator
+from workbench.text.pairs import read_pairs
+
+RECIPE = """
+name = "student"
+[data]
+directory = "data"
+languages = ["en", "de"]
+batch_tokens = 512
+buckets = [64]
+[model]
+d_model = 32
+heads = 4
+feed_forward = 24
+max_positions = 64
+[objective]
+learning_rate = 1e-3
+schedule = "constant"
+[run]
+steps = 2
+log_every = 1
+valid_every = 2
+save_every = 2
+valid_sentences = 8
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe with 16 pairs to train on and 8 to validate on, beside it."""
+    lines = {"en": captions(), "de": captions("deu_Latn")}
+    short = sorted(range(len(captions())), key=lambda i: len(lines["de"][i]))
+    (tmp_path / "data").mkdir()
+    for split, rows in (("train", short[:16]), ("val", short[16:24])):
+        for code, side in lines.items():
+            text = "".join(f"{side[i]}\n" for i in rows)
+            (tmp_path / "data" / f"{split}.{code}").write_text(text, encoding="utf-8")
+    path = tmp_path / "student.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_an_interrupted_distillation_goes_on_to_its_report(
+    checkpoints: dict[str, str],
+    recipe: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workbench.training.teacher_text.SHARD", 8)
+    output = tmp_path / "run"
+    command = (
+        *("distill", checkpoints["target"], recipe, "-o", output, "--start-from-teacher"),
+        *("--data", tmp_path / "data", "--batch-size", "8", "--json"),
+        *("--baseline", checkpoints["dense"], "--task-moe", checkpoints["target"]),
+    )
+    translate, sizes = Translator.translate, []
+
+    def until_the_second_shard(self: Translator, sentences: list[str], *rest: str, **more: int):  # type: ignore[no-untyped-def]
+        if len(sizes) == 1:
+            sizes.append(0)
+            raise KeyboardInterrupt
+        sizes.append(len(sentences))
+        return translate(self, sentences, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Translator, "translate", until_the_second_shard)
+    assert run(*command).code == 130
+    assert (output / "distilled/.shards/deu_Latn-eng_Latn/000000").is_dir()
+
+    result = run(*command)
+    assert result.code == 0, result.err
+    assert sizes[2:5] == [8, 8, 8]  # the shards that were missing, and no other
+    assert "takes 21 parts; drawn anew: encoder.1.ffn, decoder.1.ffn." in result.err
+    table = result.table
+    text = read_pairs(output / "distilled", "train", wb.load(output / "checkpoint").config.tasks)
+    kept = table["translations"]["eng_Latn-deu_Latn"]["kept"]
+    assert 0 < kept == len(text.direction(wb.parse_task("en-de"))[0]) <= 16
+    teacher = wb.load(checkpoints["target"])
+    source, target = (side[0] for side in text.direction(wb.parse_task("en-de")))
+    assert teacher.translate([source], "en", "de")[0].text == target
+
+    assert set(table["bleu"]) == {"student", "teacher", "baseline", "task-MoE"}
+    assert table["bleu"]["teacher"] == table["bleu"]["task-MoE"]
+    assert set(table["gain_preserved"]) == {"task-MoE", "teacher"}
+    stored = json.loads((output / "distillation.json").read_text(encoding="utf-8"))
+    assert stored["bleu"] == table["bleu"]
+    student = wb.load(output / "checkpoint")
+    assert student.config.is_dense
+    assert student.tokenizer.same_as(tiny_tokenizer())
+    assert student.provenance["operation"] == "distill"
+    assert "Gain preserved against the task-MoE" in student.card
+    assert "| BLEU, student |" in student.card
+
+    again = run(*(word for word in command if word != "--json"))
+    assert again.code == 0 and "finished already" in again.err
+    assert again.out.endswith(f"{output / 'checkpoint'}\n")
+    run(*command, "--limit", "3").says("made by another command or recipe")
+
+
+def test_what_cannot_work_is_refused_before_the_teacher_translates(
+    checkpoints: dict[str, str],
+    recipe: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Translator, "translate", lambda *_, **__: pytest.fail("it translated"))
+    teacher, data = checkpoints["target"], tmp_path / "data"
+
+    def refused(*words: str, to: tuple[str, str] = ("", ""), options: tuple[str, ...] = ()) -> None:
+        changed = tmp_path / "changed.toml"
+        changed.write_text(RECIPE.replace(*to) if to[0] else RECIPE, encoding="utf-8")
+        where = ("-o", tmp_path / "run", "--data", data)
+        run("distill", teacher, changed, *where, *options).says(*words)
+
+    refused("does not translate deu_Latn-fra_Latn", to=('"de"]', '"de", "fr"]'))
+    refused("There is no checkpoint directory none", options=("--baseline", "none"))
+    refused("steps must be of type int", to=("steps = 2", 'steps = "2"'))
+    refused("no test set 'wmt'", options=("--testset", "wmt"))
+    refused(
+        "Cannot start from embeddings of shape (500, 32)",
+        to=("d_model = 32", "d_model = 16"),
+        options=("--start-from-teacher",),
+    )
+    start = ("steps = 2", f'steps = 2\nstart_from = "{checkpoints["dense"]}"')
+    refused("choose one", to=start, options=("--start-from-teacher",))
+    other = new_translator()
+    other.tokenizer = wb.load(teacher).tokenizer.__class__.train(
+        captions(), 500, tiny_tokenizer().languages
+    )
+    other.save(tmp_path / "other")
+    start = ("steps = 2", f'steps = 2\nstart_from = "{tmp_path / "other"}"')
+    refused("has another tokenizer than the teacher", to=start)
+    (data / "val.de").unlink()
+    refused("lacks val.deu_Latn")
+    (data / "val.de").write_text("eins\n")
+    refused("val.de has 1 lines but", "val.en has 8")

@@ -1,0 +1,213 @@
+"""`workbench distill`: a smaller student learns a teacher's translations."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.options import add_decoding, choose_device, new_command, positive
+from workbench.cli.output import ProgressLine, note, whole_file
+from workbench.cli.train import shown_on
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translator
+    from workbench.training.distillation import Distillation
+    from workbench.training.gain import DistillationReport
+
+_CHECKPOINT, _REPORT = "checkpoint", "distillation.json"
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "distill",
+        run,
+        "Translate the training text with a teacher, train a student on it, and say how much of the gain it"
+        " keeps. The same command goes on with a run that was interrupted.",
+    )
+    parser.add_argument("teacher", metavar="TEACHER", help="checkpoint directory")
+    parser.add_argument("recipe", metavar="CONFIG", help="recipe of the student, a TOML file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="RUN",
+        help=f"the run: distilled/, metrics.jsonl, states, {_REPORT} and, at the end, {_CHECKPOINT}/",
+    )
+    parser.add_argument(
+        "--start-from-teacher",
+        action="store_true",
+        help="the student starts from the teacher's weights, the experts apart",
+    )
+    parser.add_argument("--baseline", metavar="CKPT", help="dense model to compare with")
+    parser.add_argument("--task-moe", metavar="CKPT", help="task-routed model to compare with")
+    parser.add_argument(
+        "--testset",
+        metavar="NAME",
+        help="what to compare on: captions, a directory, a .tsv or a sacreBLEU name (default: the recipe's"
+        " validation text)",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="where the text lies, instead of the recipe's data.directory"
+    )
+    parser.add_argument(
+        "--mesh", metavar="data=4,expert=2", help="devices to train on, instead of run.mesh"
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="translate the first N training sentences of each direction only",
+    )
+    add_decoding(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Translate, train, compare; then write the checkpoint with its card and provenance."""
+    from workbench.training.recipe import read_recipe
+
+    recipe = read_recipe(args.recipe)
+    if args.data:
+        data = dataclasses.replace(recipe.data, directory=args.data)
+        recipe = dataclasses.replace(recipe, data=data)
+    if args.mesh is not None:
+        recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=args.mesh))
+    choose_device(args)
+    from workbench.decoding.programs import enable_compilation_cache
+    from workbench.training.distillation import Distillation
+    from workbench.training.gain import BASELINE, TASK_MOE
+
+    enable_compilation_cache()
+    others = {BASELINE: args.baseline, TASK_MOE: args.task_moe}
+    plan = Distillation(
+        recipe,
+        Path(args.teacher),
+        Path(args.output),
+        args.start_from_teacher,
+        args.beam,
+        args.batch_size,
+        args.max_length,
+        args.limit,
+        {role: Path(path) for role, path in others.items() if path},
+        args.testset,
+    )
+    settings = _settings(plan)
+    place, stored = plan.output / _CHECKPOINT, plan.output / _REPORT
+    if place.exists():
+        _print(args, place, _finished(stored, settings))
+        return
+    taken = plan.check()
+    if taken is not None:
+        note(
+            f"of the teacher the student takes {len(taken.taken)} parts; drawn anew:"
+            f" {', '.join(taken.fresh) or 'none'}."
+        )
+    with ProgressLine("sentences translated") as line:
+        counts = plan.translate(line)
+    note(f"the teacher wrote {_sums(counts)}.")
+    with ProgressLine("steps") as line:
+        model = plan.train(shown_on(line))
+    with ProgressLine("sentences compared") as line:
+        report = plan.compare(model, line)
+    record = {
+        **report.to_json(),
+        "text": report.render(),
+        "translations": counts,
+        "start": None if taken is None else dataclasses.asdict(taken),
+        "settings": settings,
+    }
+    with whole_file(stored) as file:
+        file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _describe(model, plan, args, report, record)
+    model.save(place)
+    _print(args, place, record)
+
+
+def _settings(plan: Distillation) -> dict[str, Any]:
+    """What a finished run must have in common with the command that would make it; devices do not matter."""
+    from workbench.training.recipe import recipe_table
+
+    recipe = recipe_table(plan.student)
+    recipe["run"].pop("mesh")
+    named = {"teacher": str(plan.teacher), "beam": plan.beam_size, "limit": plan.limit}
+    compared = {role: str(path) for role, path in plan.others.items()}
+    found = {**named, **compared, "testset": plan.testset, "recipe": recipe}
+    return dict(json.loads(json.dumps(found)))
+
+
+def _finished(stored: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
+        same = record["settings"] == settings
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise WorkbenchError(
+            f"{stored.parent} was made by another command or recipe: choose another directory with -o."
+        )
+    note(f"{stored.parent} is finished already: nothing to do.")
+    return record
+
+
+def _describe(
+    model: Translator,
+    plan: Distillation,
+    args: argparse.Namespace,
+    report: DistillationReport,
+    record: dict[str, Any],
+) -> None:
+    """Give the student its provenance and its card."""
+    from workbench.checkpoint import WEIGHTS
+    from workbench.checkpoint.model_card import model_card, terms_of
+    from workbench.cli.provenance import hardware, made_by, sha256
+    from workbench.training.metrics import read_metrics
+
+    lines = read_metrics(plan.output / "metrics.jsonl")
+    seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
+    model.provenance = {
+        "operation": "distill",
+        **made_by(args.command_line, seconds),
+        "recipe": record["settings"]["recipe"],
+        "distillation": {key: value for key, value in record.items() if key != "text"},
+        "parents": [{"name": str(plan.teacher), "sha256": sha256(plan.teacher / WEIGHTS)}],
+    }
+    start = "from its teacher's non-expert weights" if plan.start_from_teacher else "anew"
+    start = plan.recipe.run.start_from or start
+    model.card = model_card(
+        plan.recipe.name,
+        summary=f"A student of the Task-MoE workbench for {len(plan.recipe.tasks)} directions, trained on the"
+        f" translations of `{plan.teacher.name}` (sequence-level distillation, Kim and Rush 2016), started"
+        f" {start}. {' '.join(report.describe_gains())} {plan.recipe.about}".rstrip(),
+        languages=plan.recipe.languages,
+        terms=terms_of(plan.recipe.data.directory),
+        recipe=Path(args.recipe).read_text(encoding="utf-8"),
+        command=args.command_line,
+        hardware=hardware(),
+        seconds=seconds,
+        scores={f"BLEU, {name}": scores for name, scores in report.with_averages.items()},
+        scored_on=report.scored_on,
+    )
+
+
+def _sums(counts: dict[str, dict[str, int]]) -> str:
+    from workbench.training.filtering import describe
+
+    names = ("empty", "truncated")
+    sums = {name: sum(table[name] for table in counts.values()) for name in ("kept", *names)}
+    left_out = describe({name: sums[name] for name in names if sums[name]})
+    return f"{sums['kept']:,} translations in {len(counts)} directions; left out: {left_out}"
+
+
+def _print(args: argparse.Namespace, place: Path, record: dict[str, Any]) -> None:
+    if args.json:
+        shown = {
+            key: record[key] for key in ("bleu", "gain_preserved", "scored_on", "translations")
+        }
+        print(json.dumps({"checkpoint": str(place), **shown}))
+    else:
+        print(f"{record['text']}\n{place}")
