@@ -7,14 +7,13 @@ import pytest
 
 from workbench.nn.dispatch import (
     DISPATCHERS,
-    TILE,
-    ExpertWeights,
     choose_dispatcher,
     gathered,
     grouped,
     reference,
-    tile_size,
 )
+from workbench.nn.tile_loop import looped
+from workbench.nn.tiles import TILE, ExpertWeights, tile_size
 
 D, F = 5, 7
 # (N, K, E, load): how the tokens fall on the experts
@@ -77,7 +76,7 @@ def test_every_dispatcher_equals_the_float64_oracle(name, case):
     np.testing.assert_allclose(found, oracle(*arguments), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("dispatch", [gathered, grouped])
+@pytest.mark.parametrize("dispatch", [gathered, grouped, looped])
 @pytest.mark.parametrize("case", CASES[1:5], ids=lambda case: "-".join(map(str, case)))
 def test_gradients_equal_those_of_the_reference(dispatch, case):
     x, experts, gates, weights = problem(*case)

@@ -11,7 +11,7 @@ from flax import nnx
 from workbench.config import ModelConfig, StackConfig
 from workbench.nn.attention import Attention
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
-from workbench.nn.linear import LayerNorm, dropout
+from workbench.nn.linear import LayerNorm, dropout, held
 from workbench.nn.routers import Routing, sentence_mean
 
 #: Routing of the layers with experts, in order of depth.
@@ -64,6 +64,11 @@ def _feed(
     return output, (routing,)
 
 
+def _residual(x: jax.Array, y: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """`x` plus what a block made of it, with dropout when training."""
+    return x + y if key is None else held(x + dropout(y, rate, key), key)
+
+
 class EncoderLayer(nnx.Module):
     """Self-attention, then feed-forward, each after a layer norm and around a residual."""
 
@@ -81,10 +86,10 @@ class EncoderLayer(nnx.Module):
         first, second = (None, None) if key is None else jax.random.split(key)
         y = self.self_attn_layer_norm(x)
         y = self.self_attn(y, *self.self_attn.keys_values(y), mask[:, None, None, :])
-        x = x + dropout(y, rate, first)
+        x = _residual(x, y, rate, first)
         y = self.final_layer_norm(x)
         y, routing = _feed(self.ffn, y, sentence_mean(y, mask), task_ids)
-        return x + dropout(y, rate, second), routing
+        return _residual(x, y, rate, second), routing
 
 
 class DecoderLayer(nnx.Module):
@@ -125,13 +130,13 @@ class DecoderLayer(nnx.Module):
             values = jax.lax.dynamic_update_slice_in_dim(own[1], values, position, axis=2)
         visible = jnp.arange(keys.shape[2])[None] <= position + jnp.arange(length)[:, None]
         y = self.self_attn(y, keys, values, visible[None, None])
-        x = x + dropout(y, rate, first)
+        x = _residual(x, y, rate, first)
         y = self.cross_attn_layer_norm(x)
         y = self.cross_attn(y, *source, source_mask[:, None, None, :])
-        x = x + dropout(y, rate, second)
+        x = _residual(x, y, rate, second)
         y = self.final_layer_norm(x)
         y, routing = _feed(self.ffn, y, sentence, task_ids)
-        return x + dropout(y, rate, third), (keys, values), routing
+        return _residual(x, y, rate, third), (keys, values), routing
 
 
 class Encoder(nnx.Module):
