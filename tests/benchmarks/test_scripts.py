@@ -118,5 +118,5 @@ def test_every_dispatcher_is_timed(capsys):
         dispatchers, capsys, "--rows", "1", "40", "--experts", "4", "--top-k", "2", "--d-model", "8",
         "--width", "8", "--seconds", "0.01",
     )  # fmt: skip
-    assert [row["rule"] for row in found["rows"]] == ["gathered", "grouped"]
+    assert [row["rule"] for row in found["rows"]] == ["gathered", "looped"]
     assert all(np.isfinite(row[name]) for row in found["rows"] for name in dispatchers.DISPATCHERS)

@@ -86,7 +86,7 @@ def test_expert_outputs_are_scaled_and_dispatchers_interchangeable():
         block = ExpertFeedForward(
             4, 6, 3, RouterConfig("token"), output_scale=scale, rngs=nnx.Rngs(1)
         )
-        for name in ("auto", "reference", "gathered", "grouped"):
+        for name in ("auto", "reference", "gathered", "grouped", "looped"):
             block.dispatcher = name
             outputs[scale, name] = np.asarray(block(x, x[:, 0], jnp.zeros(2, int))[0])
     for (scale, _), output in outputs.items():

@@ -94,11 +94,12 @@ def test_gradients_equal_those_of_the_reference(dispatch, case):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_row_does_not_depend_on_the_rows_beside_it():
+@pytest.mark.parametrize("dispatch", [grouped, looped])
+def test_a_row_does_not_depend_on_the_rows_beside_it(dispatch):
     x, experts, gates, weights = problem(40, 2, 6, "one")
-    whole = grouped(x, experts, gates, weights)
+    whole = dispatch(x, experts, gates, weights)
     np.testing.assert_allclose(
-        whole[:8], grouped(x[:8], experts[:8], gates[:8], weights), rtol=1e-5, atol=1e-5
+        whole[:8], dispatch(x[:8], experts[:8], gates[:8], weights), rtol=1e-5, atol=1e-5
     )
 
 
@@ -108,6 +109,9 @@ def test_tiles_are_near_the_mean_load_and_bounded():
     assert tile_size(10**6, 2) == TILE
 
 
-def test_few_rows_are_gathered_and_many_grouped():
+def test_few_rows_are_gathered_and_many_looped_over_on_a_cpu(monkeypatch):
     assert choose_dispatcher(1, 2, 8) is gathered
+    assert choose_dispatcher(8, 2, 32) is gathered
+    assert choose_dispatcher(8, 2, 8) is looped
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose_dispatcher(512, 2, 8) is grouped

@@ -60,7 +60,12 @@ def grouped(
 
 
 def choose_dispatcher(rows: int, top_k: int, experts: int) -> Dispatcher:
-    """The faster dispatcher for `rows` rows, from measurements on CPU (`benchmarks/dispatchers.py`)."""
+    """The faster dispatcher for `rows` rows on JAX's device, measured on CPU by `benchmarks/dispatchers.py`.
+
+    Elsewhere nothing has been measured yet; there a loop would leave most of the device idle.
+    """
+    if jax.default_backend() == "cpu":
+        return gathered if rows * top_k <= max(8, experts // 2) else looped
     return gathered if rows * top_k <= max(4, experts // 2) else grouped
 
 
