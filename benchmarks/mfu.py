@@ -27,6 +27,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from benchmarks.training_steps import conditions, new_network, workbench_step
 from workbench.config import ModelConfig
@@ -110,7 +111,7 @@ def random_batch(config: ModelConfig, sentences: int, length: int) -> Batch:
     sides = draws.integers(4, config.vocabulary, (3, sentences, length), dtype=np.int32)
     ids = [config.task_ids(task) for task in config.directions]
     rows = np.array([ids[i % len(ids)] for i in range(sentences)], np.int32)
-    return Batch(*sides, rows[:, 0], rows[:, 1])
+    return Batch(sides[0], sides[1], sides[2], rows[:, 0], rows[:, 1])
 
 
 def measure(options: argparse.Namespace, routing: str) -> dict[str, Any]:
@@ -119,9 +120,9 @@ def measure(options: argparse.Namespace, routing: str) -> dict[str, Any]:
     config = recipe.model_config(options.vocabulary)
     network = new_network(config)
     if options.dispatcher != "auto":
-        for layer in [*network.encoder.layers, *network.decoder.layers]:
-            if isinstance(layer.ffn, ExpertFeedForward):
-                layer.ffn.dispatcher = options.dispatcher
+        for _, block in nnx.iter_graph(network):
+            if isinstance(block, ExpertFeedForward):
+                block.dispatcher = options.dispatcher
     step = workbench_step(network, recipe)
     batch = jax.device_put(random_batch(config, options.sentences, options.length))
     began = time.perf_counter()

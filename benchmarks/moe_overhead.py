@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from benchmarks.training_steps import (
 )
 from workbench.config import ModelConfig
 from workbench.decoding.programs import enable_compilation_cache
+from workbench.training.batches import Batch
 from workbench.training.memory import keep_freed_memory
 from workbench.training.recipe import Recipe
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     enable_compilation_cache()
     text = read_text(options)
     vocabulary = text.tokenizer.vocab_size
-    steps = {}
+    steps: dict[str, Callable[[Batch], None]] = {}
     for experts in options.experts:
         for routing in options.routing:
             recipe = with_experts(text.recipe, routing, experts, options.top_k)
