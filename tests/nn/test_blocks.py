@@ -8,7 +8,7 @@ from flax import nnx
 from workbench.config import RouterConfig
 from workbench.nn.attention import Attention
 from workbench.nn.feed_forward import ExpertFeedForward
-from workbench.nn.linear import LAYER_NORM_EPSILON, LayerNorm, dropout
+from workbench.nn.linear import LAYER_NORM_EPSILON, LayerNorm, dropout, held
 from workbench.nn.positions import sinusoidal_positions
 from workbench.nn.training_mode import Training, TrainingOptions
 
@@ -75,6 +75,28 @@ def test_dropout_keeps_the_mean_and_is_off_without_a_key():
     assert dropout(x, 0.25, None) is x
 
 
+def test_what_is_dropped_depends_on_key_and_place_alone():
+    first, second = (
+        np.asarray(dropout(jnp.ones((200, 100)), 0.5, jax.random.key(seed, impl="rbg"))) > 0
+        for seed in (0, 1)
+    )
+    assert 0.48 < (first == second).mean() < 0.52
+    for axis in (0, 1):  # neither rows nor columns are alike
+        assert abs(first.mean(axis=axis) - 0.5).max() < 0.25
+    again = dropout(jnp.ones((200, 100)), 0.5, jax.random.key(0, impl="rbg"))
+    np.testing.assert_array_equal(np.asarray(again) > 0, first)
+
+
+def test_what_is_held_is_unchanged_and_so_is_its_gradient():
+    x, key = jnp.arange(6.0).reshape(2, 3), jax.random.key(0, impl="rbg")
+
+    def loss(x):
+        return jnp.square(held(x, key)).sum()
+
+    np.testing.assert_array_equal(jax.jit(held)(x, key), x)
+    np.testing.assert_array_equal(jax.jit(jax.grad(loss))(x), 2 * x)
+
+
 def test_expert_outputs_are_scaled_and_dispatchers_interchangeable():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4)), jnp.float32)
     outputs = {}
@@ -82,7 +104,7 @@ def test_expert_outputs_are_scaled_and_dispatchers_interchangeable():
         block = ExpertFeedForward(
             4, 6, 3, RouterConfig("token"), output_scale=scale, rngs=nnx.Rngs(1)
         )
-        for name in ("auto", "reference", "gathered", "grouped"):
+        for name in ("auto", "reference", "gathered", "grouped", "looped"):
             block.dispatcher = name
             outputs[scale, name] = np.asarray(block(x, x[:, 0], jnp.zeros(2, int))[0])
     for (scale, _), output in outputs.items():

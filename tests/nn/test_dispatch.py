@@ -7,14 +7,13 @@ import pytest
 
 from workbench.nn.dispatch import (
     DISPATCHERS,
-    TILE,
-    ExpertWeights,
     choose_dispatcher,
     gathered,
     grouped,
     reference,
-    tile_size,
 )
+from workbench.nn.tile_loop import looped
+from workbench.nn.tiles import TILE, ExpertWeights, tile_size
 
 D, F = 5, 7
 # (N, K, E, load): how the tokens fall on the experts
@@ -77,7 +76,7 @@ def test_every_dispatcher_equals_the_float64_oracle(name, case):
     np.testing.assert_allclose(found, oracle(*arguments), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("dispatch", [gathered, grouped])
+@pytest.mark.parametrize("dispatch", [gathered, grouped, looped])
 @pytest.mark.parametrize("case", CASES[1:5], ids=lambda case: "-".join(map(str, case)))
 def test_gradients_equal_those_of_the_reference(dispatch, case):
     x, experts, gates, weights = problem(*case)
@@ -95,11 +94,12 @@ def test_gradients_equal_those_of_the_reference(dispatch, case):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_row_does_not_depend_on_the_rows_beside_it():
+@pytest.mark.parametrize("dispatch", [grouped, looped])
+def test_a_row_does_not_depend_on_the_rows_beside_it(dispatch):
     x, experts, gates, weights = problem(40, 2, 6, "one")
-    whole = grouped(x, experts, gates, weights)
+    whole = dispatch(x, experts, gates, weights)
     np.testing.assert_allclose(
-        whole[:8], grouped(x[:8], experts[:8], gates[:8], weights), rtol=1e-5, atol=1e-5
+        whole[:8], dispatch(x[:8], experts[:8], gates[:8], weights), rtol=1e-5, atol=1e-5
     )
 
 
@@ -109,6 +109,9 @@ def test_tiles_are_near_the_mean_load_and_bounded():
     assert tile_size(10**6, 2) == TILE
 
 
-def test_few_rows_are_gathered_and_many_grouped():
+def test_few_rows_are_gathered_and_many_looped_over_on_a_cpu(monkeypatch):
     assert choose_dispatcher(1, 2, 8) is gathered
+    assert choose_dispatcher(8, 2, 32) is gathered
+    assert choose_dispatcher(8, 2, 8) is looped
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose_dispatcher(512, 2, 8) is grouped

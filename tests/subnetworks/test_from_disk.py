@@ -12,8 +12,9 @@ from workbench.checkpoint.tensor_files import read_tensor, stored_tensors
 from workbench.config import RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.nn.dispatch import ExpertWeights, reference
+from workbench.nn.dispatch import reference
 from workbench.nn.held import Held
+from workbench.nn.tiles import ExpertWeights
 from workbench.subnetworks.extract import extract
 from workbench.subnetworks.from_disk import DiskExtraction
 from workbench.subnetworks.proof import prove

@@ -12,8 +12,8 @@ from tests.models import EN_DE, TASKS, captions, made_up, new_translator, stack,
 from workbench.checkpoint.hub_config import model_type
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.nn.dispatch import ExpertWeights
 from workbench.nn.routers import grouped_logits
+from workbench.nn.tiles import ExpertWeights
 from workbench.subnetworks.alignment import aligned
 from workbench.subnetworks.grouping import cosines, grouped_around
 from workbench.subnetworks.merge import merge, merged_weights

@@ -12,8 +12,9 @@ import numpy as np
 from flax import nnx
 
 from tests.models import CAPTIONS, EN_DE, config, network
-from workbench.nn.dispatch import ExpertWeights, reference
+from workbench.nn.dispatch import reference
 from workbench.nn.exchange import exchanged
+from workbench.nn.tiles import ExpertWeights
 from workbench.training.batches import Batch
 from workbench.training.loop import train
 from workbench.training.mesh import TrainingMesh, join

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from workbench.nn.dispatch import Dispatcher, ExpertWeights, from_rows, grouped, to_rows
+from workbench.nn.dispatch import Dispatcher, grouped
+from workbench.nn.tiles import ExpertWeights, from_rows, to_rows
 
 #: Axes of a mesh. Experts lie along `EXPERT`; rows (sentences, tokens) along both.
 DATA, EXPERT = "data", "expert"

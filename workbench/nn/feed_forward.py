@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from workbench.config import RouterConfig
-from workbench.nn.dispatch import DISPATCHERS, Dispatcher, ExpertWeights, choose_dispatcher
+from workbench.nn.dispatch import DISPATCHERS, Dispatcher, choose_dispatcher
 from workbench.nn.limits import limited
 from workbench.nn.linear import Linear
 from workbench.nn.routers import Router, Routing
+from workbench.nn.tiles import ExpertWeights
 from workbench.nn.training_mode import Training, inside, mask_outputs
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from workbench.nn.dispatch import ExpertWeights, choose_dispatcher
+from workbench.nn.dispatch import choose_dispatcher
+from workbench.nn.tiles import ExpertWeights
 
 
 @dataclass(frozen=True)

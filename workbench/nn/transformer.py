@@ -11,7 +11,7 @@ from flax import nnx
 from workbench.config import ModelConfig, StackConfig
 from workbench.nn.attention import Attention
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
-from workbench.nn.linear import LayerNorm
+from workbench.nn.linear import LayerNorm, held
 from workbench.nn.routers import Routing, sentence_mean
 from workbench.nn.training_mode import Training, dropout, inside, split
 
@@ -82,6 +82,11 @@ def _feed(
     return output, (routing,)
 
 
+def _residual(x: jax.Array, y: jax.Array, training: Training | None) -> jax.Array:
+    """`x` plus what a block made of it, with dropout when training."""
+    return x + y if training is None else held(x + dropout(y, training), training.key)
+
+
 class EncoderLayer(nnx.Module):
     """Self-attention, then feed-forward, each after a layer norm and around a residual."""
 
@@ -99,10 +104,10 @@ class EncoderLayer(nnx.Module):
         first, second = split(training, 2)
         y = self.self_attn_layer_norm(x)
         y = self.self_attn(y, *self.self_attn.keys_values(y), mask[:, None, None, :])
-        x = x + dropout(y, first)
+        x = _residual(x, y, first)
         y = self.final_layer_norm(x)
         y, routing = _feed(self.ffn, y, sentence_mean(y, mask), task_ids, inside(second, 1))
-        return x + dropout(y, second), routing
+        return _residual(x, y, second), routing
 
 
 class DecoderLayer(nnx.Module):
@@ -131,14 +136,14 @@ class DecoderLayer(nnx.Module):
         y = self.self_attn_layer_norm(x)
         visible = jnp.arange(length)[None] <= jnp.arange(length)[:, None]
         y = self.self_attn(y, *self.self_attn.keys_values(y), visible[None, None])
-        x = x + dropout(y, first)
+        x = _residual(x, y, first)
         y = self.cross_attn_layer_norm(x)
         source = self.cross_attn.keys_values(encoded.states)
         y = self.cross_attn(y, *source, encoded.mask[:, None, None, :])
-        x = x + dropout(y, second)
+        x = _residual(x, y, second)
         y = self.final_layer_norm(x)
         y, routing = _feed(self.ffn, y, sentence, task_ids, inside(third, 1))
-        return x + dropout(y, third), routing
+        return _residual(x, y, third), routing
 
     def step(
         self,

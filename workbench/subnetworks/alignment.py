@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from workbench.nn.dispatch import ExpertWeights
+from workbench.nn.tiles import ExpertWeights
 
 
 def aligned(weights: ExpertWeights, expert: int, like: int) -> ExpertWeights:

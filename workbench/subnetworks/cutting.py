@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 
 from workbench.config import ModelConfig, RouterConfig, StackConfig, StackName
-from workbench.nn.dispatch import ExpertWeights
 from workbench.nn.network import TranslationNetwork
+from workbench.nn.tiles import ExpertWeights
 
 #: (stack, layer) -> the experts that this layer keeps, in ascending order. Layers that keep all are left out.
 Kept = Mapping[tuple[StackName, int], tuple[int, ...]]

@@ -12,7 +12,7 @@ import numpy as np
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.nn.dispatch import ExpertWeights
+from workbench.nn.tiles import ExpertWeights
 from workbench.routing.statistics import Statistics, routed_layers, statistics_of
 from workbench.routing.usage import Usage
 from workbench.subnetworks.alignment import aligned

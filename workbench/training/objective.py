@@ -31,7 +31,8 @@ def smoothed_cross_entropy(
     Logits are `states` [N, D] times the transpose of `embedding` [V, D]; `weights` [N] is zero where a label
     does not count. The smoothed target puts 1 - smoothing on the label and spreads `smoothing` evenly over
     all V tokens (Szegedy et al. 2016, section 7). Logits are never held all at once: the gradient of the
-    first sum is made chunk by chunk together with it. The second sum has no gradient.
+    first sum is made chunk by chunk together with it; rows of weight zero are put last, and chunks that hold
+    nothing else are left out. The second sum has no gradient.
     """
     return _cross_entropy(states, embedding, labels, weights, smoothing)[:2]
 
@@ -42,13 +43,20 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
     chunks = -(-count // CHUNK)
     rows = -(-count // chunks)
     padding = chunks * rows - count
+    order = jnp.argsort(weights == 0, stable=True)
     split = (
-        jnp.pad(states, ((0, padding), (0, 0))).reshape(chunks, rows, width),
-        jnp.pad(labels, (0, padding)).reshape(chunks, rows),
-        jnp.pad(weights.astype(jnp.float32), (0, padding)).reshape(chunks, rows),
+        jnp.pad(states[order], ((0, padding), (0, 0))).reshape(chunks, rows, width),
+        jnp.pad(labels[order], (0, padding)).reshape(chunks, rows),
+        jnp.pad(weights[order].astype(jnp.float32), (0, padding)).reshape(chunks, rows),
     )
 
     def chunk(d_embedding, part):  # type: ignore[no-untyped-def]
+        return jax.lax.cond(part[2].any(), some, none, d_embedding, part)
+
+    def none(d_embedding, part):  # type: ignore[no-untyped-def]
+        return d_embedding, (jnp.float32(0), jnp.float32(0), jnp.zeros_like(part[0]))
+
+    def some(d_embedding, part):  # type: ignore[no-untyped-def]
         h, label, weight = part
         logits = jnp.matmul(h, embedding.T, preferred_element_type=jnp.float32)
         highest = logits.max(axis=-1, keepdims=True)
@@ -62,11 +70,11 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
         gradient = ((exponentials / normaliser - target) * weight[:, None]).astype(h.dtype)
         sums = (smoothed * weight).sum(), ((total - right) * weight).sum()
         d_embedding += jnp.matmul(gradient.T, h, preferred_element_type=jnp.float32)
-        return d_embedding, (*sums, gradient @ embedding)
+        return d_embedding, (*sums, (gradient @ embedding).astype(h.dtype))
 
     nothing = jnp.zeros(embedding.shape, jnp.float32)
     d_embedding, (smoothed, plain, d_states) = jax.lax.scan(chunk, nothing, split)
-    d_states = d_states.reshape(-1, width)[:count]
+    d_states = d_states.reshape(-1, width)[jnp.argsort(order)]
     return smoothed.sum(), plain.sum(), d_states, d_embedding.astype(embedding.dtype)
 
 
