@@ -1,9 +1,11 @@
 # make app: serve the workbench.  make test: check and test it.
 # Both make .venv first when it is missing or out of date.
-# Variables: PYTHON=path of a Python >= 3.11, PORT=8501, ARGS="-k name" for pytest.
+# Variables: PYTHON=path of a Python >= 3.11, PORT=8501, WORKERS=2 test processes (about 3 GiB each),
+# ARGS="-k name" for pytest.
 
 PORT ?= 8501
 ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 APP := $(VENV)/.app-installed
@@ -50,7 +52,7 @@ app: setup
 	$(BIN)/workbench app --port $(PORT)
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: test-setup
 	$(BIN)/ruff format --check
