@@ -46,7 +46,7 @@ def open_there(model, directory):
 
 
 def assert_equal_to_theirs(model, there, dtype_scale=1.0):
-    """Encoder states, teacher-forced logits and greedy tokens, of a padded batch."""
+    """Encoder states, teacher-forced logits, tokens greedy and with a beam of 4, of a padded batch."""
     rows = model.tokenizer.encode_sources(TEXTS, "eng_Latn")
     length = max(map(len, rows))
     source = np.array([row + [1] * (length - len(row)) for row in rows], np.int32)
@@ -63,25 +63,31 @@ def assert_equal_to_theirs(model, there, dtype_scale=1.0):
     language = model.tokenizer.language_id("deu_Latn")
     with torch.no_grad():
         theirs = there(**tensors, decoder_input_ids=torch.tensor(target, dtype=torch.long))
-        written = there.generate(
-            **tensors,
-            forced_bos_token_id=language,
-            num_beams=1,
-            do_sample=False,
-            max_length=LENGTH + 2,
-        ).numpy()
+        written = {
+            beam_size: there.generate(
+                **tensors,
+                forced_bos_token_id=language,
+                num_beams=beam_size,
+                do_sample=False,
+                max_length=LENGTH + 2,
+            ).numpy()
+            for beam_size in (1, 4)
+        }
     seen = source != 1
     states = theirs.encoder_last_hidden_state.numpy()
     np.testing.assert_allclose(np.asarray(encoded.states)[seen], states[seen], atol=1e-4)
     scale = np.abs(theirs.logits.numpy()).max()
     assert np.abs(ours - theirs.logits.numpy()).max() <= 1e-4 * max(1.0, scale)
 
-    outputs = model.translate(TEXTS, "en", "de", batch_size=8, max_length=int(limits[0]))
-    assert len({output.token_ids for output in outputs}) > 1
-    for output, row in zip(outputs, written, strict=True):
-        assert row[:2].tolist() == [2, language]
-        assert tuple(row[2 : 2 + len(output.token_ids)]) == output.token_ids
-        assert (row[2 + len(output.token_ids) :] == 1).all()
+    for beam_size, rows_there in written.items():
+        outputs = model.translate(
+            TEXTS, "en", "de", beam_size=beam_size, batch_size=8, max_length=int(limits[0])
+        )
+        assert len({output.token_ids for output in outputs}) > 1
+        for output, row in zip(outputs, rows_there, strict=True):
+            assert row[:2].tolist() == [2, language]
+            assert tuple(row[2 : 2 + len(output.token_ids)]) == output.token_ids
+            assert (row[2 + len(output.token_ids) :] == 1).all()
 
 
 def test_a_dense_checkpoint_is_an_m2m100_model(tmp_path):

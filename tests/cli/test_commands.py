@@ -266,7 +266,7 @@ def test_bench(checkpoints: dict[str, str], run: Run) -> None:
     assert [row["batch_size"] for row in result.table] == [1, 4]
     text = run(*common, "--batch-sizes", "4", "--batches", "2").out
     assert "p95 ms" in text and "2 batches each" in text
-    run(*common, "--beam", "4").says("beam_size is 4")
+    run(*common, "--beam", "99").says("beam_size is 99: it must be from 1 to 32")
 
 
 def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:

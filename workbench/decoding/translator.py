@@ -16,6 +16,7 @@ from workbench.checkpoint.directory import Checkpoint, read_checkpoint, write_ch
 from workbench.checkpoint.hub import find_checkpoint, name_of
 from workbench.checkpoint.placement import expert_placement
 from workbench.config import ModelConfig
+from workbench.decoding.beam import beam_search
 from workbench.decoding.opening import check_fit, open_checkpoint
 from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
 from workbench.decoding.search import Found, Request, greedy
@@ -25,6 +26,9 @@ from workbench.nn.network import TranslationNetwork
 from workbench.tasks import Task
 from workbench.text.segmentation import split_long
 from workbench.text.tokenizer import Tokenizer
+
+#: Rows of a beam search, at most.
+MOST_BEAMS = 32
 
 
 class Translation(str):
@@ -72,7 +76,9 @@ class Translator:
         self._graph, state = nnx.split(network)
         # Plain arrays: handing nnx's own state to a program costs more than a step of a small network.
         self._parameters, self._structure = jax.tree.flatten(state)
-        self.programs = Programs(self._greedy, static_argnames=("capacity", "with_scores"))
+        self.programs = Programs(
+            self._search, static_argnames=("capacity", "with_scores", "beam_size")
+        )
 
     @classmethod
     def load(cls, path: str | Path, dtype: str = "float32", mesh: Mesh | None = None) -> Translator:
@@ -147,7 +153,7 @@ class Translator:
         Args:
             sentences: one or many.
             source, target: languages, as codes, aliases or names.
-            beam_size: 1, greedy search.
+            beam_size: 1, greedy search; else the rows of a beam search, see `workbench.decoding.beam`.
             batch_size: sentences translated at once, at most.
             max_length: tokens of one translation, at most; default twice its source's tokens plus 32.
             progress: called with (sentences done, sentences in all) after each batch.
@@ -157,10 +163,8 @@ class Translator:
             WorkbenchError: an unknown direction, or an argument out of range.
         """
         task = self.task(source, target)
-        if beam_size != 1:
-            raise WorkbenchError(
-                f"beam_size is {beam_size}: only greedy search, 1, is supported so far."
-            )
+        if not 1 <= beam_size <= MOST_BEAMS:
+            raise WorkbenchError(f"beam_size is {beam_size}: it must be from 1 to {MOST_BEAMS}.")
         if batch_size < 1 or (max_length is not None and max_length < 1):
             raise WorkbenchError(
                 f"batch_size ({batch_size}) and max_length ({max_length}) must be at least 1."
@@ -173,7 +177,7 @@ class Translator:
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             found, seconds = self._run(
-                [pieces[i] for i in chosen], task, batch_size, max_length, with_scores
+                [pieces[i] for i in chosen], task, batch_size, max_length, with_scores, beam_size
             )
             for row, i in enumerate(chosen):
                 results[i] = _Piece(found, row, seconds / len(chosen))
@@ -215,11 +219,16 @@ class Translator:
         batch_size: int,
         max_length: int | None,
         with_scores: bool,
+        beam_size: int,
     ) -> tuple[Found, float]:
         """Translate one batch: what was found, as numpy arrays, and the seconds it ran."""
         request, capacity = self.request(pieces, task, batch_size, max_length)
         program = self.programs.get(
-            self._parameters, request, capacity=capacity, with_scores=with_scores
+            self._parameters,
+            request,
+            capacity=capacity,
+            with_scores=with_scores,
+            beam_size=beam_size,
         )
         began = time.perf_counter()
         found = jax.device_get(program(self._parameters, request))
@@ -248,9 +257,13 @@ class Translator:
         same = lambda value: np.full(rows, value, np.int32)  # noqa: E731
         return Request(source, same(encoder_id), same(decoder_id), same(language), limits), capacity
 
-    def _greedy(self, parameters: Any, request: Request, capacity: int, with_scores: bool) -> Found:
-        state = jax.tree.unflatten(self._structure, parameters)
-        return greedy(nnx.merge(self._graph, state), request, capacity, with_scores)
+    def _search(
+        self, parameters: Any, request: Request, capacity: int, with_scores: bool, beam_size: int
+    ) -> Found:
+        network = nnx.merge(self._graph, jax.tree.unflatten(self._structure, parameters))
+        if beam_size > 1:
+            return beam_search(network, request, capacity, beam_size)
+        return greedy(network, request, capacity, with_scores)
 
     def _join(
         self, parts: list[_Piece], joiner: str, compile_seconds: float, with_scores: bool
