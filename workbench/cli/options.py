@@ -51,7 +51,11 @@ def add_direction(parser: argparse.ArgumentParser, required: bool = True) -> Non
 def add_decoding(parser: argparse.ArgumentParser) -> None:
     """`--beam`, `--batch-size` and `--max-length`."""
     parser.add_argument(
-        "--beam", type=positive, default=1, metavar="N", help="rows of the beam search (default: 1, greedy)"
+        "--beam",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="rows of the beam search (default: 1, greedy)",
     )
     parser.add_argument(
         "--batch-size",
