@@ -4,8 +4,9 @@
 
 One dense network, one set of sentences, float32, the same threads, the same greedy search, in one run, with
 the systems taking turns of all batches, with a rest between. Timed is token ids in, arrays out: tokenising is
-in none of the figures. Warm-up and compiling come before and are reported apart. Every system writes exactly `--exact-length` tokens, so that
-random weights serve as well as trained ones and no system wins by stopping early.
+in none of the figures. Warm-up and compiling come before and are reported apart. Every system writes exactly
+`--exact-length` tokens, so that random weights serve as well as trained ones and no system wins by stopping
+early.
 """
 
 from __future__ import annotations
