@@ -41,6 +41,7 @@ from workbench.training.recipe import Recipe, recipe_from
 #: FLOP/s in bfloat16 without sparsity, by how JAX calls the device. Sources: NVIDIA's data sheets of H100
 #: (SXM 989.4, PCIe 756), H200 (989) and A100 (312), which print the figure with sparsity, twice as high, for the
 #: first two; Google Cloud's TPU pages for v4 (275), v5e (197) and v5p (459).
+#: Written from memory of those pages and not checked against them yet: give --peak for a figure to publish.
 PEAKS = {
     "NVIDIA H200": 989e12,
     "NVIDIA H100 PCIe": 756e12,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,15 +140,7 @@ def start_from(
     Raises:
         WorkbenchError: the two networks differ in anything but experts and routers.
     """
-    for stack, new_stack, old_stack in (
-        ("encoder", network.encoder, trained.encoder),
-        ("decoder", network.decoder, trained.decoder),
-    ):
-        if len(new_stack.layers) != len(old_stack.layers):
-            raise WorkbenchError(
-                f"Cannot start from a network with {len(old_stack.layers)} {stack} layers: the recipe's"
-                f" has {len(new_stack.layers)}."
-            )
+    for stack, new_stack, old_stack in _stacks(network, trained):
         pairs: Any = zip(new_stack.layers, old_stack.layers, strict=True)
         for index, (new, old) in enumerate(pairs):
             if isinstance(new.ffn, ExpertFeedForward) and isinstance(old.ffn, FeedForward):
@@ -163,12 +156,7 @@ def start_from(
                 if hasattr(new, name):
                     _copy(getattr(new, name), getattr(old, name), f"{stack} layer {index} {name}")
         _copy(new_stack.layer_norm, old_stack.layer_norm, f"{stack} norm")
-    if network.embedding.shape != trained.embedding.shape:
-        raise WorkbenchError(
-            f"Cannot start from embeddings of shape {trained.embedding.shape}: the recipe's have"
-            f" {network.embedding.shape}."
-        )
-    network.embedding[...] = trained.embedding[...]
+    _copy_embedding(network, trained)
 
 
 def _copy(new: nnx.Module, old: nnx.Module, where: str) -> None:
@@ -211,22 +199,9 @@ def start_from_non_experts(network: TranslationNetwork, trained: TranslationNetw
     Raises:
         WorkbenchError: the two networks differ in depth, width or vocabulary.
     """
-    if network.embedding.shape != trained.embedding.shape:
-        raise WorkbenchError(
-            f"Cannot start from embeddings of shape {trained.embedding.shape}: the recipe's have"
-            f" {network.embedding.shape}."
-        )
-    network.embedding[...] = trained.embedding[...]
+    _copy_embedding(network, trained)
     taken, fresh = ["embedding"], []
-    for stack, new_stack, old_stack in (
-        ("encoder", network.encoder, trained.encoder),
-        ("decoder", network.decoder, trained.decoder),
-    ):
-        if len(new_stack.layers) != len(old_stack.layers):
-            raise WorkbenchError(
-                f"Cannot start from a network with {len(old_stack.layers)} {stack} layers: the recipe's"
-                f" has {len(new_stack.layers)}."
-            )
+    for stack, new_stack, old_stack in _stacks(network, trained):
         pairs: Any = zip(new_stack.layers, old_stack.layers, strict=True)
         for index, (new, old) in enumerate(pairs):
             for name in (*_AROUND, "ffn"):
@@ -242,6 +217,29 @@ def start_from_non_experts(network: TranslationNetwork, trained: TranslationNetw
         _copy(new_stack.layer_norm, old_stack.layer_norm, f"{stack}.layer_norm")
         taken.append(f"{stack}.layer_norm")
     return Taken(tuple(taken), tuple(fresh))
+
+
+def _stacks(
+    network: TranslationNetwork, trained: TranslationNetwork
+) -> Iterator[tuple[str, Any, Any]]:
+    """Name, new and old stack of the encoder and of the decoder, which must be equally deep."""
+    for name in ("encoder", "decoder"):
+        new, old = getattr(network, name), getattr(trained, name)
+        if len(new.layers) != len(old.layers):
+            raise WorkbenchError(
+                f"Cannot start from a network with {len(old.layers)} {name} layers: the recipe's has"
+                f" {len(new.layers)}."
+            )
+        yield name, new, old
+
+
+def _copy_embedding(network: TranslationNetwork, trained: TranslationNetwork) -> None:
+    if network.embedding.shape != trained.embedding.shape:
+        raise WorkbenchError(
+            f"Cannot start from embeddings of shape {trained.embedding.shape}: the recipe's have"
+            f" {network.embedding.shape}."
+        )
+    network.embedding[...] = trained.embedding[...]
 
 
 #: The parts of a layer around its feed-forward block.
