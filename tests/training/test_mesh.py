@@ -19,11 +19,13 @@ from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
 
 ROOT = Path(__file__).parents[2]
+#: These runs last a few steps: their time is XLA's.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def start(devices, *arguments):
     """A process with so many virtual devices that runs `tests/training/on_many_devices.py`."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE}"
     return subprocess.Popen(
         [sys.executable, "-m", on_many_devices.__name__, *map(str, arguments)],
         cwd=ROOT,

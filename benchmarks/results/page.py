@@ -1,0 +1,374 @@
+"""Write benchmarks/RESULTS.md from the scored systems.
+
+    python -m benchmarks.results.page
+
+Every number on the page comes from benchmarks/results/scores, which `benchmarks.results.score` wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.results.counts import SCORES, load_all
+from benchmarks.results.systems import SYSTEMS
+from benchmarks.results.tables import (
+    Contrast,
+    Runs,
+    balance_table,
+    code,
+    contrast,
+    direction_table,
+    groups,
+    main_table,
+    short,
+    usage_table,
+)
+from workbench.tasks import parse_task
+
+PAGE = Path(__file__).parent.parent / "RESULTS.md"
+_LABELS = {system.name: system.label for system in SYSTEMS}
+#: Pairs of systems that the questions are about: the first minus the second.
+_PAIRS = (
+    ("token-token", "dense"),
+    ("target-target", "dense"),
+    ("token-target", "dense"),
+    ("distilled", "dense"),
+    ("target-target", "token-token"),
+    ("token-target", "token-token"),
+    ("token-target", "target-target"),
+    ("distilled", "target-target"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scores", type=Path, default=SCORES)
+    parser.add_argument("-o", "--output", type=Path, default=PAGE)
+    args = parser.parse_args(arguments)
+    args.output.write_text(page(load_all(args.scores)), encoding="utf-8")
+
+
+def page(runs: Runs) -> str:
+    """The whole page, Markdown."""
+    parts = [
+        _introduction(runs),
+        "## The table\n\n" + _main(runs),
+        "## The main contrast\n\n" + _contrasts(runs),
+        "## Answers\n\n" + _answers(runs),
+        "## By direction\n\n" + _directions(runs),
+        "## Use of the experts\n\n" + _usage(runs),
+        _again(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(runs: Runs) -> str:
+    one = runs["dense"][0]
+    about, recipe = one.about, one.about["provenance"]["recipe"]
+    scored = [run for found in runs.values() for run in found]
+    hours = sum(run.about["training_seconds"] for run in scored) / 3600
+    return "\n\n".join(
+        [
+            "# The paper's table on our data",
+            "<!-- Written by `python -m benchmarks.results.page`; change that, not this. -->",
+            "Kudugunta et al. 2021 compare ways of routing on WMT: 15 languages to and from English, 142M to 533M"
+            " parameters. Here the same systems are trained on Multi30k: 29,000 captions in"
+            f" {len(recipe['data']['languages'])} languages, to and from English, {len(about['tasks'])} directions,"
+            f" {sum(about['parameters'].values()) / 1e6:.1f}M parameters in the dense one. Scores: {about['testset']},"
+            f" {about['sentences']:,} sentences a direction, {about['search']}, sacreBLEU"
+            f" (`{about['signatures'][about['tasks'][0]]}`; into Chinese with `tok:zh`).",
+            "All systems but the bilingual ones start from the same dense trunk (`recipes/captions-trunk.toml`, one"
+            f" for each seed) and take {recipe['run']['steps']:,} further steps with the same data in the same order;"
+            " experts are upcycled from the trunk's feed-forward blocks, half of their units drawn anew."
+            f" {len(scored)} runs, {hours:.1f} hours of training without the trunks, on {_hardware(scored)}."
+            " Numbers of the paper stand beside ours for their order, not for their size.",
+        ]
+    )
+
+
+def _hardware(scored: Sequence) -> str:  # type: ignore[type-arg]
+    return " and ".join(sorted({run.about["provenance"]["hardware"] for run in scored}))
+
+
+def _main(runs: Runs) -> str:
+    table = main_table(runs)
+    header = [
+        "encoder / decoder",
+        "seeds",
+        "BLEU",
+        "en-xx",
+        "xx-en",
+        "zero-shot",
+        "Δ to dense",
+        "parameters",
+        "paper",
+        "en-xx",
+        "xx-en",
+    ]
+    rows = [
+        [
+            row.label,
+            str(row.seeds),
+            *(
+                _pm(row.get(name), row.get(f"{name} ±"))
+                for name in ("all", "en-xx", "xx-en", "zero-shot")
+            ),
+            _pm(row.get("delta"), row.get("delta ±"), sign=True) if row.system != "dense" else "",
+            f"{row.parameters / 1e6:.1f}M",
+            *(_number(row[f"paper_{name}"]) for name in ("all", "en_xx", "xx_en")),
+        ]
+        for _, row in table.iterrows()
+    ]
+    bilingual = table[table["system"] == "bilingual"]
+    note = ""
+    if len(bilingual):
+        which = bilingual.iloc[0]["directions"]
+        note = (
+            f"\n\nThe bilingual row averages {which}, each trained alone with a vocabulary of its own; the same"
+            f" directions of the others are in the table by direction."
+        )
+    return (
+        markdown(header, rows)
+        + "\n\n± is half the 95 % interval, by bootstrap over the pictures (the same ones in every direction), of the"
+        " mean over seeds. Zero-shot: German and French, both ways, on which nothing was trained; a router by pair"
+        " has no row for them." + note
+    )
+
+
+def _contrasts(runs: Runs) -> str:
+    rows = []
+    for one, other in _PAIRS:
+        if one not in runs or other not in runs:
+            continue
+        for name in ("all", "en-xx", "xx-en"):
+            found = contrast(runs[one], runs[other], groups(runs)[name])
+            rows.append(
+                [
+                    f"{_LABELS[one]} − {_LABELS[other]}",
+                    name,
+                    f"{found.delta:+.2f}",
+                    f"± {found.ci:.2f}",
+                    "" if math.isnan(found.seeds_ci) else f"± {found.seeds_ci:.2f}",
+                    ", ".join(f"{value:+.2f}" for value in found.by_seed),
+                    f"{found.p_value:.3f}",
+                    f"{found.smallest:.2f}",
+                ]
+            )
+    header = [
+        "difference",
+        "directions",
+        "BLEU",
+        "pictures",
+        "seeds",
+        "each seed",
+        "p",
+        "could be seen",
+    ]
+    return (
+        markdown(header, rows)
+        + "\n\n*Pictures*: half the 95 % interval by paired bootstrap over the test set; it says nothing of another"
+        " training run. *Seeds*: half the 95 % interval of the mean over seeds (Student's t). *Could be seen*: the"
+        " difference that this test set shows four times in five."
+    )
+
+
+def _answers(runs: Runs) -> str:
+    return "\n\n".join(f"**{question}** {answer}" for question, answer in answers(runs))
+
+
+def answers(runs: Runs) -> Iterator[tuple[str, str]]:
+    """The issue's questions with what the numbers say; those that cannot be asked yet are left out."""
+    tasks = groups(runs)
+
+    def between(one: str, other: str, name: str = "all") -> Contrast:
+        return contrast(runs[one], runs[other], tasks[name])
+
+    have = set(runs)
+    if {"target-target", "token-token", "token-target"} <= have:
+        yield (
+            "Is task routing as good as token routing?",
+            f"Both stacks routed by target against both by token: {_verdict(between('target-target', 'token-token'))}"
+            f" The paper's hybrid, token / target, against token / token:"
+            f" {_verdict(between('token-target', 'token-token'))}",
+        )
+    routed = [
+        name for name in _LABELS if name in have and name not in ("dense", "distilled", "bilingual")
+    ]
+    if len(routed) > 3:
+        means = {name: main_table(runs).set_index("system").loc[name, "all"] for name in routed}
+        best = max(means, key=lambda name: means[name])
+        if best == "token-target":
+            second = max((n for n in means if n != best), key=lambda name: means[name])
+            text = f"It is on average; before {_LABELS[second]}, the next: {_verdict(between(best, second))}"
+        else:
+            text = (
+                f"Not here: {_LABELS[best]} is, with {means[best]:.2f}. The hybrid against it:"
+                f" {_verdict(between('token-target', best))}"
+            )
+        yield "Is the hybrid the best?", text
+    if {"token-target", "token-token", "target-target"} <= have:
+        yield (
+            "Is task routing worse into English, as at the paper's web scale?",
+            f"Into English, target / target against token / token:"
+            f" {_verdict(between('target-target', 'token-token', 'xx-en'))} The hybrid against token / token:"
+            f" {_verdict(between('token-target', 'token-token', 'xx-en'))} Out of English, the same two:"
+            f" {_verdict(between('target-target', 'token-token', 'en-xx'))}"
+            f" {_verdict(between('token-target', 'token-token', 'en-xx'))}",
+        )
+    if {"distilled", "target-target", "dense"} <= have:
+        yield "How much of the gain does distillation keep?", _distillation(between)
+    if "static-target" in have and "token-token" in have:
+        out, into = (between("static-target", "token-token", name) for name in ("en-xx", "xx-en"))
+        yield (
+            "Does static assignment collapse out of English?",
+            f"In the paper it loses 10.2 BLEU out of English to token routing and none into it. Here, against"
+            f" token / token, out of English: {_verdict(out)} Into English: {_verdict(into)}",
+        )
+
+
+def _distillation(between) -> str:  # type: ignore[no-untyped-def]
+    gain, kept = between("target-target", "dense"), between("distilled", "dense")
+    text = (
+        f"The teacher, target / target, gains {gain.delta:+.2f} ± {gain.ci:.2f} BLEU on the dense system trained"
+        f" from the references; the student {kept.delta:+.2f} ± {kept.ci:.2f}."
+    )
+    if gain.delta - gain.ci <= 0:
+        return (
+            f"{text} The teacher's own gain is not certain to be one, so a share of it means nothing: the paper's"
+            " 32 % cannot be put to the test with this data. A corpus on which experts help would."
+        )
+    return (
+        f"{text} That is {100 * kept.delta / gain.delta:.0f} % of the gain, against the task-MoE and against its own"
+        " teacher alike, which are the same model here (the paper: 32 % and 43 %)."
+    )
+
+
+def _verdict(found: Contrast) -> str:
+    value = f"{found.delta:+.2f} ± {found.ci:.2f} BLEU"
+    if math.isnan(found.seeds_ci):
+        certain, caution = abs(found.delta) > found.ci, ", one seed"
+    else:
+        certain = abs(found.delta) > math.hypot(found.ci, found.seeds_ci)
+        caution = f" over the pictures, ± {found.seeds_ci:.2f} over {len(found.by_seed)} seeds"
+    if certain:
+        return f"{'better' if found.delta > 0 else 'worse'}, {value}{caution}."
+    return f"no difference that this could show, {value}{caution} (it could have shown {found.smallest:.1f})."
+
+
+def _directions(runs: Runs) -> str:
+    table = direction_table(runs)
+    tasks = [task for name in ("en-xx", "xx-en", "zero-shot") for task in groups(runs)[name]]
+    rows = []
+    for label, found in table.groupby("label", sort=False):
+        own = found.set_index("task")
+        cells = [
+            _pm(own.loc[task, "bleu"], own.loc[task, "ci"]) if task in own.index else ""
+            for task in tasks
+        ]
+        rows.append([str(label), *cells])
+    return (
+        markdown(["system", *map(short, tasks)], rows)
+        + "\n\nMean of the seeds ± half the 95 % interval."
+    )
+
+
+def _usage(runs: Runs) -> str:
+    balance = balance_table(runs)
+    header = ["system", "stack", "experts", "dead", "busiest", "entropy", "task tells"]
+    rows = [
+        [
+            row.label,
+            row.stack,
+            str(row.experts),
+            str(row.dead),
+            f"{row.busiest:.1f}",
+            f"{row.entropy:.2f}",
+            f"{row.between:.2f} bits",
+        ]
+        for row in balance.itertuples()
+    ]
+    text = markdown(header, rows) + (
+        "\n\nSeed 0, one layer with experts a stack, every task counting alike. *Dead*: chosen by under one token in a"
+        " thousand in every task. *Busiest*: tokens of the busiest expert over an even share. *Entropy*: of the"
+        " choices, 1 when even. *Task tells*: mutual information of task and expert; 0 where all tasks use the"
+        f" experts alike, {math.log2(len(groups(runs)['all'])):.1f} bits where every task has its own."
+    )
+    for name in ("target-target", "token-target"):
+        if name in runs:
+            text += f"\n\n{_chosen(runs, name)}"
+    return text
+
+
+def _chosen(runs: Runs, name: str) -> str:
+    """The experts of each target language in the stacks that are routed by it."""
+    table = usage_table(runs[name][0])
+    table["language"] = [code(parse_task(task).target) for task in table["task"]]
+    stacks = [
+        (stack, layer)
+        for (stack, layer), found in table.groupby(["stack", "layer"], sort=False)
+        if ((found["chosen"] < 1e-3) | (found["chosen"] > 0.999)).all()
+    ]
+    header = ["target", *(f"{stack}, layer {layer}" for stack, layer in stacks)]
+    rows = []
+    for language, found in table.groupby("language", sort=False):
+        cells = []
+        for stack, layer in stacks:
+            own = found[
+                (found["stack"] == stack) & (found["layer"] == layer) & (found["chosen"] > 0.5)
+            ]
+            cells.append(", ".join(map(str, sorted(own["expert"].unique()))))
+        rows.append([str(language), *cells])
+    return f"Experts of each target language in {_LABELS[name]}, seed 0:\n\n" + markdown(
+        header, rows
+    )
+
+
+def _again() -> str:
+    return """## Again
+
+```
+workbench train recipes/captions-trunk.toml --data DIR -o runs/captions-trunk
+for n in dense token-moe sentence-moe task-moe hybrid-moe; do
+    workbench train recipes/captions-$n.toml --data DIR -o runs/captions-$n; done
+for n in static-target pair-pair source-target pair-token target-token token-pair bilingual-en-de bilingual-en-fr; do
+    workbench train recipes/grid/$n.toml --data DIR -o runs/$n; done
+workbench distill runs/captions-task-moe/checkpoint recipes/captions-distilled.toml --data DIR -o runs/captions-distilled
+python -m benchmarks.results.score runs/* --data DIR
+python -m benchmarks.results.page
+```
+
+`DIR` holds Multi30k as `{train,val,test_2016_flickr}.{en,de,fr,cs,es,uk,ar,zh}.gz`. Another seed: `--set run.seed=1`
+for the trunk and all that starts from it (`--set run.start_from=…`). The tables as data frames and charts:
+`notebooks/results.ipynb`. The numbers behind the page, sentence by sentence: `benchmarks/results/scores`."""
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, numbers to the right."""
+    lines = [
+        "| " + " | ".join(header) + " |",
+        "|---" + "|---:" * (len(header) - 1) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _pm(value: float | None, ci: float | None, sign: bool = False) -> str:
+    if value is None or pd.isna(value):
+        return ""
+    shown = f"{value:+.2f}" if sign else f"{value:.1f}"
+    width = f"{ci:.2f}" if sign else f"{ci:.1f}"
+    return f"{shown} ± {width}"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    main()

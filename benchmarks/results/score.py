@@ -1,0 +1,147 @@
+"""Score finished runs on Multi30k's test_2016_flickr, all their directions and two zero-shot ones.
+
+    python -m benchmarks.results.score runs/captions-dense runs/token-pair --data data/multi30k
+
+Each run folder gives a pair of files in benchmarks/results/scores: counts of every sentence and all that the page
+says about the run. Translations are greedy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results.counts import SCORES, Scored, sentence_counts
+from benchmarks.results.systems import ZERO_SHOT, system_of
+from workbench.cli.provenance import hardware
+from workbench.config import ConfigError
+from workbench.decoding.translator import Translator
+from workbench.evaluation.testset import load_testset
+from workbench.routing.gathering import gather_statistics
+from workbench.tasks import Task
+from workbench.training.metrics import read_metrics
+
+_BATCH = 64
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Score each run and write its files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--data", type=Path, default=Path("data/multi30k"))
+    parser.add_argument("--split", default="test_2016_flickr")
+    parser.add_argument("--limit", type=int, help="sentences of each direction (default: all)")
+    parser.add_argument("-o", "--output", type=Path, default=SCORES)
+    args = parser.parse_args(arguments)
+    for run in args.runs:
+        started = time.perf_counter()
+        scored = score_run(run, args.data, args.split, args.limit)
+        scored.save(args.output)
+        mean = scored.average(str(task) for task in scored.about["tasks"])[0]
+        print(
+            f"{scored.name}, seed {scored.seed}: {mean:.2f} BLEU on average,"
+            f" {time.perf_counter() - started:.0f} s",
+            file=sys.stderr,
+        )
+
+
+def score_run(run: Path, data: Path, split: str, limit: int | None = None) -> Scored:
+    """Translate and count; the run folder is one of `workbench train` or `workbench distill`."""
+    model = Translator.load(run / "checkpoint")
+    recipe = model.provenance["recipe"]
+    tasks = [*model.config.directions, *zero_shot(model)]
+    trained = set(model.config.directions)
+    model.config = dataclasses.replace(model.config, tasks=tuple(tasks))
+    counts: dict[str, np.ndarray] = {}
+    signatures: dict[str, str] = {}
+    corpus = {}
+    started = time.perf_counter()
+    for task in tasks:
+        testset = load_testset(data, task, split, limit)
+        output = model.translate(
+            testset.sources, task.source, task.target, batch_size=_BATCH, with_scores=False
+        )
+        counts[str(task)], signatures[str(task)] = sentence_counts(
+            output, testset.references, task.target
+        )
+        if task in trained:
+            corpus[task] = (testset.sources, testset.references)
+    about: dict[str, Any] = {
+        "testset": f"Multi30k {split}",
+        "sentences": len(testset),
+        "search": "greedy",
+        "tasks": [str(task) for task in trained_in_order(tasks, trained)],
+        "signatures": signatures,
+        "scored_on": hardware(),
+        "scoring_seconds": round(time.perf_counter() - started),
+        "name": model.name,
+        "provenance": model.provenance,
+        "parameters": parameters(model),
+        **_training(run),
+    }
+    if not model.config.is_dense:
+        statistics = gather_statistics(model, corpus, _BATCH)
+        about["usage"] = {
+            "layers": [list(layer) for layer in statistics.layers],
+            "experts": list(statistics.experts),
+            # [tasks, layers, E], the share of a task's tokens that chose the expert, at any rank
+            "chosen": np.round(statistics.top2, 4).tolist(),
+        }
+    name = system_of(recipe["name"])
+    return Scored(name, recipe["run"]["seed"], counts, json.loads(json.dumps(about)))
+
+
+def zero_shot(model: Translator) -> list[Task]:
+    """Those of the zero-shot directions that the model's routers can be asked for."""
+    config = model.config
+    if len(config.directions) < 2:
+        return []
+    found = []
+    for task in map(_task, ZERO_SHOT):
+        try:
+            config.task_ids(task)
+        except ConfigError:
+            continue
+        if {task.source, task.target} <= set(config.languages) and task not in config.directions:
+            found.append(task)
+    return found
+
+
+def trained_in_order(tasks: Sequence[Task], trained: set[Task]) -> list[Task]:
+    """The trained ones among `tasks`."""
+    return [task for task in tasks if task in trained]
+
+
+def parameters(model: Translator) -> dict[str, int]:
+    """Parameters in all and those that one token meets."""
+    from workbench.checkpoint.components import parameters_by_component
+
+    return dict(parameters_by_component(model.config))
+
+
+def _training(run: Path) -> dict[str, Any]:
+    lines = read_metrics(run / "metrics.jsonl")
+    timed = [line for line in lines if line.get("tokens_per_second")]
+    return {
+        "training_seconds": round(sum(x["tokens"] / x["tokens_per_second"] for x in timed)),
+        "training_tokens": int(sum(line["tokens"] for line in timed)),
+        "validation": lines[-1],
+    }
+
+
+def _task(text: str) -> Task:
+    from workbench.tasks import parse_task
+
+    return parse_task(text)
+
+
+if __name__ == "__main__":
+    main()
