@@ -21,12 +21,13 @@ import numpy as np
 
 from benchmarks.results.counts import SCORES, Scored, sentence_counts
 from benchmarks.results.systems import ZERO_SHOT, system_of
+from workbench.checkpoint.components import parameters_by_component
 from workbench.cli.provenance import hardware
 from workbench.config import ConfigError
 from workbench.decoding.translator import Translator
 from workbench.evaluation.testset import load_testset
 from workbench.routing.gathering import gather_statistics
-from workbench.tasks import Task
+from workbench.tasks import Task, parse_task
 from workbench.training.metrics import read_metrics
 
 _BATCH = 64
@@ -57,8 +58,8 @@ def score_run(run: Path, data: Path, split: str, limit: int | None = None) -> Sc
     """Translate and count; the run folder is one of `workbench train` or `workbench distill`."""
     model = Translator.load(run / "checkpoint")
     recipe = model.provenance["recipe"]
-    tasks = [*model.config.directions, *zero_shot(model)]
-    trained = set(model.config.directions)
+    trained = model.config.directions
+    tasks = [*trained, *zero_shot(model)]
     model.config = dataclasses.replace(model.config, tasks=tuple(tasks))
     counts: dict[str, np.ndarray] = {}
     signatures: dict[str, str] = {}
@@ -78,14 +79,14 @@ def score_run(run: Path, data: Path, split: str, limit: int | None = None) -> Sc
         "testset": f"Multi30k {split}",
         "sentences": len(testset),
         "search": "greedy",
-        "tasks": [str(task) for task in trained_in_order(tasks, trained)],
+        "tasks": [str(task) for task in trained],
         "signatures": signatures,
         "scored_on": hardware(),
         "scoring_seconds": round(time.perf_counter() - started),
         "name": model.name,
         "provenance": model.provenance,
-        "parameters": parameters(model),
-        **_training(run),
+        "parameters": parameters_by_component(model.config),
+        **training_of(run),
     }
     if not model.config.is_dense:
         statistics = gather_statistics(model, corpus, _BATCH)
@@ -105,7 +106,7 @@ def zero_shot(model: Translator) -> list[Task]:
     if len(config.directions) < 2:
         return []
     found = []
-    for task in map(_task, ZERO_SHOT):
+    for task in map(parse_task, ZERO_SHOT):
         try:
             config.task_ids(task)
         except ConfigError:
@@ -115,32 +116,15 @@ def zero_shot(model: Translator) -> list[Task]:
     return found
 
 
-def trained_in_order(tasks: Sequence[Task], trained: set[Task]) -> list[Task]:
-    """The trained ones among `tasks`."""
-    return [task for task in tasks if task in trained]
-
-
-def parameters(model: Translator) -> dict[str, int]:
-    """Parameters in all and those that one token meets."""
-    from workbench.checkpoint.components import parameters_by_component
-
-    return dict(parameters_by_component(model.config))
-
-
-def _training(run: Path) -> dict[str, Any]:
+def training_of(run: Path) -> dict[str, Any]:
+    """How long the run in this folder trained, on how many target tokens, and its last validation."""
     lines = read_metrics(run / "metrics.jsonl")
     timed = [line for line in lines if line.get("tokens_per_second")]
     return {
         "training_seconds": round(sum(x["tokens"] / x["tokens_per_second"] for x in timed)),
         "training_tokens": int(sum(line["tokens"] for line in timed)),
-        "validation": lines[-1],
+        "validation": next((x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {}),
     }
-
-
-def _task(text: str) -> Task:
-    from workbench.tasks import parse_task
-
-    return parse_task(text)
 
 
 if __name__ == "__main__":

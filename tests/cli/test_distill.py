@@ -65,6 +65,7 @@ def test_an_interrupted_distillation_goes_on_to_its_report(
     command = (
         *("distill", checkpoints["target"], recipe, "-o", output, "--start-from-teacher"),
         *("--data", tmp_path / "data", "--batch-size", "8", "--json"),
+        *("--set", "run.seed=3"),
         *("--baseline", checkpoints["dense"], "--task-moe", checkpoints["target"]),
     )
     translate, sizes = Translator.translate, []
@@ -101,6 +102,7 @@ def test_an_interrupted_distillation_goes_on_to_its_report(
     assert student.config.is_dense
     assert student.tokenizer.same_as(tiny_tokenizer())
     assert student.provenance["operation"] == "distill"
+    assert student.provenance["recipe"]["run"]["seed"] == 3 and "seed = 3" in student.card
     assert "Gain preserved against the task-MoE" in student.card
     assert "| BLEU, student |" in student.card
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import add_decoding, choose_device, new_command, positive
 from workbench.cli.output import ProgressLine, note, whole_file
-from workbench.cli.train import shown_on
+from workbench.cli.train import add_recipe_options, recipe_of, shown_on
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ def add_parser(commands: Any) -> None:
         help="what to compare on: captions, a directory, a .tsv or a sacreBLEU name (default: the recipe's"
         " validation text)",
     )
-    parser.add_argument(
-        "--data", metavar="DIR", help="where the text lies, instead of the recipe's data.directory"
-    )
-    parser.add_argument(
-        "--mesh", metavar="data=4,expert=2", help="devices to train on, instead of run.mesh"
-    )
+    add_recipe_options(parser)
     parser.add_argument(
         "--limit",
         type=positive,
@@ -69,14 +64,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Translate, train, compare; then write the checkpoint with its card and provenance."""
-    from workbench.training.recipe import read_recipe
-
-    recipe = read_recipe(args.recipe)
-    if args.data:
-        data = dataclasses.replace(recipe.data, directory=args.data)
-        recipe = dataclasses.replace(recipe, data=data)
-    if args.mesh is not None:
-        recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=args.mesh))
+    recipe = recipe_of(args)
     choose_device(args)
     from workbench.decoding.programs import enable_compilation_cache
     from workbench.training.distillation import Distillation
@@ -166,6 +154,8 @@ def _describe(
     from workbench.checkpoint.model_card import model_card, terms_of
     from workbench.cli.provenance import hardware, made_by, sha256
     from workbench.training.metrics import read_metrics
+    from workbench.training.recipe import recipe_table
+    from workbench.training.recipe_file import to_toml
 
     lines = read_metrics(plan.output / "metrics.jsonl")
     seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
@@ -185,7 +175,7 @@ def _describe(
         f" {start}. {' '.join(report.describe_gains())} {plan.recipe.about}".rstrip(),
         languages=plan.recipe.languages,
         terms=terms_of(plan.recipe.data.directory),
-        recipe=Path(args.recipe).read_text(encoding="utf-8"),
+        recipe=to_toml(recipe_table(plan.recipe)),
         command=args.command_line,
         hardware=hardware(),
         seconds=seconds,

@@ -39,8 +39,8 @@ def add_parser(commands: Any) -> None:
     add_run_options(parser)
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """What may be said beside a recipe: `--set`, `--data`, `--mesh` and `--distributed`."""
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """What may be said beside a recipe: `--set`, `--data` and `--mesh`."""
     parser.add_argument(
         "--set",
         action="append",
@@ -57,6 +57,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="data=4,expert=2",
         help="devices: batches are spread over both axes, experts over the second; instead of run.mesh",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """`add_recipe_options` and `--distributed`."""
+    add_recipe_options(parser)
     parser.add_argument(
         "--distributed",
         nargs="?",
