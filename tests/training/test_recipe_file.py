@@ -148,7 +148,8 @@ def test_the_systems_of_the_grid_differ_in_routing_alone():
     assert len({table["name"] for table in grid.values()}) == len(grid)
     for name, table in grid.items():
         base = grid["base"]
-        assert table["objective"] == base["objective"] and table["run"] == base["run"], name
+        if not name.startswith("bilingual-"):  # they start anew, with a vocabulary of their own
+            assert table["objective"] == base["objective"] and table["run"] == base["run"], name
         free = {"encoder_routing", "decoder_routing", "top_k"}
         for key in table["model"].keys() - free:
             assert table["model"][key] == base["model"][key], (name, key)
