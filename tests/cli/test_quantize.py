@@ -33,7 +33,7 @@ def test_quantising_prints_size_and_bleu_before_and_after(tmp_path: Path, run: R
 
 
 def test_a_bundled_checkpoint_is_widened_to_float32(tmp_path: Path, run: Run):
-    source = CHECKPOINTS / "captions-token-moe"
+    source = CHECKPOINTS / "captions-dense"
     out = run("quantize", source, "-o", tmp_path / "int8", "--no-bleu").out
     assert "bytes of weights" in out
     assert "BLEU" not in out
