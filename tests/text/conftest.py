@@ -8,7 +8,7 @@ from workbench.text.tokenizer import Tokenizer
 
 CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
 
-# Own lines for the scripts that the bundled captions lack.
+# Lines in further scripts, with marks that no caption has: questions, a vowel sign in Arabic.
 MORE_LINES = {
     "spa_Latn": [
         "Un niño pequeño salta en un charco.",
