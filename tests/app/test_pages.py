@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,42 @@ def test_a_bad_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     (add,) = [b for b in test.button if b.label == "Add"]
     add.click().run()
     assert "config.json" in test.error[0].value
+
+
+@pytest.fixture
+def token_routed(monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The Sub-networks page on the checkpoint that is routed by token."""
+    test = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
+    test.query_params["model"] = "captions-token-moe"
+    test.query_params["for"] = "eng_Latn-deu_Latn"
+    test.run()
+    assert not test.exception, test.exception
+    return test
+
+
+def ended(test: AppTest, key: str) -> AppTest:
+    """The page after the job in its state has ended."""
+    while not test.session_state[key].job.finished:
+        time.sleep(0.05)
+    return test.run()
+
+
+def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: AppTest) -> None:
+    test = press(token_routed, "Gather statistics")
+    ended(test, "gathering")
+    assert test.metric[1].value != test.metric[0].value
+    (keep,) = test.slider
+    keep.set_value(1).run()
+    assert "router chooses 2" in test.error[0].value
+    keep.set_value(50).run()
+    press(test, "Prune and report")
+    ended(test, "making")
+    (made,) = test.session_state["making"].job.results
+    assert made.network.config.encoder.experts == 4
+    assert [row.task for row in made.found.rows] == ["eng_Latn-deu_Latn"] * 2
+    assert {"BLEU", "Δ BLEU", "Repetition"} <= set(test.dataframe[0].value.columns)
+    again = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
+    again.query_params |= {"model": "captions-token-moe", "how": "Merge"}
+    again.run()
+    assert not again.exception
+    assert "Merge and report" in [button.label for button in again.button]
