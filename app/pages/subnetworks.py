@@ -49,7 +49,11 @@ except WorkbenchError as error:
     st.error(str(error), icon=":material/error:")
     st.stop()
 if how == EXTRACT:
-    places = columns[1:] if len(several) == 1 else st.columns([3, 0.6, 3, 4])
+    places = (
+        columns[1:]
+        if len(several) == 1
+        else st.columns([3, 0.6, 3, 4], vertical_alignment="bottom")
+    )
     extraction(model, choose_direction(places, configs[name].directions))
 elif how is not None:
     smaller(how, session.checkpoints()[name], model, st.container())

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from app.widgets.address import begin_one, keep
 from app.widgets.usage_statistics import statistics_on_captions
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
@@ -93,7 +94,7 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
         if statistics is None:
             return None
         columns = st.columns(4)
-        keep = _budget(columns[0])
+        budget = _budget(columns[0])
         options: dict[str, Any] = {
             "metric": _choice(columns[1], "Metric", "metric", ("importance", *METRICS), _METRICS),
             "granularity": _choice(
@@ -108,12 +109,12 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
                 columns[3], "Budget is spent as", "algorithm", ALGORITHMS, _ALGORITHMS
             ),
         }
-        by_key = select_experts(config, statistics, tasks, keep / 100, **options)
+        by_key = select_experts(config, statistics, tasks, budget / 100, **options)
         kept = united(by_key.values())
-        words = f"keep {keep} %, " + ", ".join(f"{k} {v}" for k, v in options.items())
-        called = f"{model.name}-pruned-{keep}"
+        words = f"keep {budget} %, " + ", ".join(f"{k} {v}" for k, v in options.items())
+        called = f"{model.name}-pruned-{budget}"
         make = lambda: prune(  # noqa: E731
-            model, statistics, tasks, keep / 100, **options, name=called
+            model, statistics, tasks, budget / 100, **options, name=called
         )
     return Plan(
         {layer: [(expert,) for expert in experts] for layer, experts in kept.items()},
@@ -130,7 +131,7 @@ def plan_merging(path: Path, model: Translator, tasks: Sequence[Task]) -> Plan |
     if statistics is None:
         return None
     columns = st.columns(3)
-    keep = _budget(columns[0])
+    budget = _budget(columns[0])
     method: Any = _choice(
         columns[1],
         "Method",
@@ -140,13 +141,13 @@ def plan_merging(path: Path, model: Translator, tasks: Sequence[Task]) -> Plan |
         "  \n".join(f"{_METHODS[name]}: {words}." for name, words in METHODS.items()),
     )
     gates: Any = _choice(columns[2], "Gate of a group", "gates", ("dominant", *GATES), _GATES)
-    groups = group_experts(model, statistics, tasks, keep / 100, method)
-    name = f"{model.name}-merged-{keep}"
+    groups = group_experts(model, statistics, tasks, budget / 100, method)
+    name = f"{model.name}-merged-{budget}"
     return Plan(
         groups,
         merged_config(model.config, groups, gates, tasks),
-        f"keep {keep} %, method {method}, gates {gates}",
-        lambda: merge(model, statistics, tasks, keep / 100, method, gates, name),
+        f"keep {budget} %, method {method}, gates {gates}",
+        lambda: merge(model, statistics, tasks, budget / 100, method, gates, name),
     )
 
 
@@ -166,16 +167,15 @@ def _choice(
     note: str | None = None,
 ) -> str:
     """One of `options`, the first by default, shown in `words`; `key` in the URL too."""
-    return str(
+    names = list(dict.fromkeys(options))
+    begin_one(key, names)
+    chosen = str(
         place.selectbox(
-            label,
-            list(dict.fromkeys(options)),
-            format_func=lambda option: words.get(option, option),
-            key=key,
-            bind="query-params",
-            help=note,
+            label, names, format_func=lambda name: words.get(name, name), key=key, help=note
         )
     )
+    keep(key, chosen, names[0])
+    return chosen
 
 
 def _table(name: str, data: bytes) -> Any:

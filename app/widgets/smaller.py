@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from app import jobs
+from app.widgets.address import begin_many, keep
 from app.widgets.before_after import show_components, show_totals
 from app.widgets.loss import show_loss
 from app.widgets.plans import LIST, STATISTICS, Plan, plan_merging, plan_pruning
@@ -108,17 +109,12 @@ def choose_tasks(place: Any, config: ModelConfig) -> list[Task]:
     """The directions that the result is for; all that the captions have by default. Kept in the URL as `for`."""
     preferred = [str(task) for task in on_captions(config)]
     options = preferred or [str(task) for task in config.directions]
-    wanted = st.session_state.get("for") or st.query_params.get_all("for")
-    chosen = [task for task in wanted if task in options]
-    if "for" not in st.session_state or chosen != st.session_state["for"]:
-        st.session_state["for"] = chosen or preferred or options[:1]
+    default = preferred or options[:1]
+    begin_many("for", options, default)
     names = place.multiselect(
-        "Directions",
-        options,
-        format_func=lambda name: parse_task(name).label,
-        key="for",
-        bind="query-params",
+        "Directions", options, format_func=lambda name: parse_task(name).label, key="for"
     )
+    keep("for", names, default)
     return [parse_task(name) for name in names]
 
 

@@ -111,3 +111,27 @@ def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: A
     again.run()
     assert not again.exception
     assert "Merge and report" in [button.label for button in again.button]
+
+
+def test_a_list_of_kept_experts_is_imported_or_refused_in_one_line(token_routed: AppTest) -> None:
+    test = token_routed
+    (by,) = [group for group in test.segmented_control if group.label == "Experts chosen by"]
+    by.set_value("A list of kept experts").run()
+    test.file_uploader[0].upload("kept.json", b'{"global": [0, 1, 2, 8, 9]}').run()
+    assert not test.error
+    assert "Prune and report" in [button.label for button in test.button]
+    test.file_uploader[0].upload("bad.json", b'{"global": [0, 1, 99]}').run()
+    assert "of another model" in test.error[0].value
+    assert "Prune and report" not in [button.label for button in test.button]
+
+
+def test_choices_stand_in_the_address_by_the_names_of_the_command_line(
+    token_routed: AppTest,
+) -> None:
+    test = token_routed
+    assert test.multiselect[0].value == ["eng_Latn-deu_Latn"]
+    both = ["eng_Latn-deu_Latn", "deu_Latn-eng_Latn"]
+    test.multiselect[0].set_value(both).run()
+    assert test.query_params["for"] == both
+    test.multiselect[0].set_value([]).run()
+    assert "at least one direction" in test.info[0].value
