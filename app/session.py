@@ -43,12 +43,12 @@ def checkpoints() -> dict[str, Path]:
 
 def config_of(path: Path) -> ModelConfig:
     """A checkpoint's configuration, read anew when its file changes. Raises WorkbenchError."""
-    return _config(path, _version(path))
+    return _config(path, version_of(path))
 
 
 def load(path: Path) -> Translator:
     """The checkpoint in `path`, loaded once for all sessions. Raises WorkbenchError."""
-    version = _version(path)
+    version = version_of(path)
     loaded().setdefault(path, version)
     return _load(path, version)
 
@@ -84,7 +84,8 @@ def usable() -> dict[str, ModelConfig]:
     return found
 
 
-def _version(path: Path) -> tuple[float, ...]:
+def version_of(path: Path) -> tuple[float, ...]:
+    """When the files of a checkpoint were last written, to tell whether they are still the same."""
     return tuple(
         (path / name).stat().st_mtime if (path / name).exists() else 0.0
         for name in (CONFIG, WEIGHTS, INDEX)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import jobs, session
 from app.widgets.direction import choose_direction
+from app.widgets.watching import watch
 from workbench.checkpoint.components import parameters_by_component
 from workbench.decoding.translator import Translation, Translator
 from workbench.errors import WorkbenchError
@@ -128,17 +129,6 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
     st.download_button(
         "Table as CSV", table.to_csv(index=False), "compare.csv", icon=":material/download:"
     )
-
-
-@st.fragment(run_every=0.5)
-def watch(job: jobs.Job) -> None:
-    """Progress while the job runs; the whole page again when it has ended."""
-    if job.finished:
-        st.rerun()
-    left, right = st.columns([6, 1], vertical_alignment="center")
-    left.progress(job.fraction, text=job.text)
-    if right.button("Cancel", icon=":material/stop:", width="stretch"):
-        job.cancel()
 
 
 st.title("Compare", anchor=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,66 @@ def test_a_bad_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     (add,) = [b for b in test.button if b.label == "Add"]
     add.click().run()
     assert "config.json" in test.error[0].value
+
+
+@pytest.fixture
+def token_routed(monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The Sub-networks page on the checkpoint that is routed by token."""
+    test = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
+    test.query_params["model"] = "captions-token-moe"
+    test.query_params["for"] = "eng_Latn-deu_Latn"
+    test.run()
+    assert not test.exception, test.exception
+    return test
+
+
+def ended(test: AppTest, key: str) -> AppTest:
+    """The page after the job in its state has ended."""
+    while not test.session_state[key].job.finished:
+        time.sleep(0.05)
+    return test.run()
+
+
+def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: AppTest) -> None:
+    test = press(token_routed, "Gather statistics")
+    ended(test, "gathering")
+    assert test.metric[1].value != test.metric[0].value
+    (keep,) = test.slider
+    keep.set_value(1).run()
+    assert "router chooses 2" in test.error[0].value
+    keep.set_value(50).run()
+    press(test, "Prune and report")
+    ended(test, "making")
+    (made,) = test.session_state["making"].job.results
+    assert made.network.config.encoder.experts == 4
+    assert [row.task for row in made.found.rows] == ["eng_Latn-deu_Latn"] * 2
+    assert {"BLEU", "Δ BLEU", "Repetition"} <= set(test.dataframe[0].value.columns)
+    again = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
+    again.query_params |= {"model": "captions-token-moe", "how": "Merge"}
+    again.run()
+    assert not again.exception
+    assert "Merge and report" in [button.label for button in again.button]
+
+
+def test_a_list_of_kept_experts_is_imported_or_refused_in_one_line(token_routed: AppTest) -> None:
+    test = token_routed
+    (by,) = [group for group in test.segmented_control if group.label == "Experts chosen by"]
+    by.set_value("A list of kept experts").run()
+    test.file_uploader[0].upload("kept.json", b'{"global": [0, 1, 2, 8, 9]}').run()
+    assert not test.error
+    assert "Prune and report" in [button.label for button in test.button]
+    test.file_uploader[0].upload("bad.json", b'{"global": [0, 1, 99]}').run()
+    assert "of another model" in test.error[0].value
+    assert "Prune and report" not in [button.label for button in test.button]
+
+
+def test_choices_stand_in_the_address_by_the_names_of_the_command_line(
+    token_routed: AppTest,
+) -> None:
+    test = token_routed
+    assert test.multiselect[0].value == ["eng_Latn-deu_Latn"]
+    both = ["eng_Latn-deu_Latn", "deu_Latn-eng_Latn"]
+    test.multiselect[0].set_value(both).run()
+    assert test.query_params["for"] == both
+    test.multiselect[0].set_value([]).run()
+    assert "at least one direction" in test.info[0].value

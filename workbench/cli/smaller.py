@@ -135,13 +135,12 @@ def read_table(path: str) -> Any:
 def finish(args: argparse.Namespace, model: Translator, small: Translator) -> None:
     """Report, save and print."""
     from workbench.cli.provenance import made_by
-    from workbench.subnetworks.report import size_of
+    from workbench.subnetworks.report import attach, size_of
 
     found = _report(args, model, small)
     small.provenance = {**small.provenance, **made_by(args.command_line)}
     if found is not None:
-        small.provenance["report"] = found.to_json()
-        small.card += f"\n\n## What was lost\n\n```\n{found}\n```\n"
+        attach(found, small)
     small.save(args.output)
     sizes = {
         "parameters_before": size_of(model.name, model.config).parameters,

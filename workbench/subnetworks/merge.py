@@ -65,26 +65,12 @@ def merge(
     Raises:
         WorkbenchError: as `prune`, or an unknown method.
     """
-    if method not in METHODS:
-        raise WorkbenchError(f"Unknown method {method!r}. Accepted: {', '.join(METHODS)}.")
+    statistics = statistics_of(usage) if isinstance(usage, Usage) else usage
     if gates not in GATES:
         raise WorkbenchError(f"Unknown gates {gates!r}. Accepted: {', '.join(GATES)}.")
-    check_fraction(keep)
-    statistics = statistics_of(usage) if isinstance(usage, Usage) else usage
-    layers = prunable_layers(model)
-    statistics.check(model.config)
+    groups = group_experts(model, statistics, tasks, keep, method)
     chosen = chosen_tasks(model.config, tasks or statistics.tasks)
-    rows = statistics.rows([str(task) for task in chosen])
-    places = {layer: i for i, layer in enumerate(routed_layers(model.config)[0])}
-    frequencies = {
-        layer: statistics.top2[rows, places[layer]].mean(axis=0)[: _experts(model.config, layer)]
-        for layer in layers
-    }
-    likeness = {
-        layer: _likeness(model, statistics, rows, layer, places[layer], method) for layer in layers
-    }
-    dominant = _dominant(model.config, frequencies, keep, method)
-    groups = {layer: grouped_around(dominant[layer], likeness[layer]) for layer in layers}
+    frequencies = _frequencies(model, statistics, chosen)
     parameters = parameters_of(model.network)
     for (stack, number), parts in groups.items():
         layer = parameters[stack]["layers"][number]
@@ -96,7 +82,7 @@ def merge(
             gates,
             getattr(model.config, stack).groups_in(number),
         )
-    config = _merged_config(model.config, groups, gates, chosen)
+    config = merged_config(model.config, groups, gates, chosen)
     called = name or f"{model.name}-merged"
     shown = _as_json(groups)
     made = (
@@ -125,6 +111,30 @@ def merge(
     )
 
 
+def group_experts(
+    model: Translator,
+    statistics: Statistics,
+    tasks: Sequence[str | Task] | None = None,
+    keep: float = 0.2,
+    method: Method = "aligned",
+) -> dict[Layer, list[Group]]:
+    """The groups that `merge` averages, each with its most used expert first; arguments and errors as there."""
+    if method not in METHODS:
+        raise WorkbenchError(f"Unknown method {method!r}. Accepted: {', '.join(METHODS)}.")
+    check_fraction(keep)
+    layers = prunable_layers(model)
+    statistics.check(model.config)
+    chosen = chosen_tasks(model.config, tasks or statistics.tasks)
+    rows = statistics.rows([str(task) for task in chosen])
+    places = {layer: i for i, layer in enumerate(routed_layers(model.config)[0])}
+    frequencies = _frequencies(model, statistics, chosen)
+    likeness = {
+        layer: _likeness(model, statistics, rows, layer, places[layer], method) for layer in layers
+    }
+    dominant = _dominant(model.config, frequencies, keep, method)
+    return {layer: grouped_around(dominant[layer], likeness[layer]) for layer in layers}
+
+
 def merged_weights(
     weights: ExpertWeights, group: Group, frequency: np.ndarray, align: bool
 ) -> ExpertWeights:
@@ -139,6 +149,18 @@ def merged_weights(
     ]
     means: list[Any] = [np.tensordot(shares, arrays, 1) for arrays in zip(*members, strict=True)]
     return ExpertWeights(*means)
+
+
+def _frequencies(
+    model: Translator, statistics: Statistics, tasks: Sequence[Task]
+) -> dict[Layer, np.ndarray]:
+    """Of each layer, the share of the tokens of `tasks` that rank an expert first or second, [E]."""
+    rows = statistics.rows([str(task) for task in tasks])
+    places = {layer: i for i, layer in enumerate(routed_layers(model.config)[0])}
+    return {
+        layer: statistics.top2[rows, places[layer]].mean(axis=0)[: _experts(model.config, layer)]
+        for layer in prunable_layers(model)
+    }
 
 
 def _dominant(
@@ -217,9 +239,10 @@ def _merged_block(
     return {"router": cut_block(parameters, leaders)["router"], **arrays}
 
 
-def _merged_config(
+def merged_config(
     config: ModelConfig, groups: Mapping[Layer, list[Group]], gates: Gates, tasks: Sequence[Task]
 ) -> ModelConfig:
+    """The shape of the network that `merge` makes of these groups."""
     stacks: dict[str, Any] = {}
     for name, stack in config.stacks:
         if not any(layer[0] == name for layer in groups):

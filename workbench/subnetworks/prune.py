@@ -155,18 +155,7 @@ def keep_experts(
         WorkbenchError: a layer is none with experts that can be pruned, an expert does not exist, or fewer are
             kept than the router chooses.
     """
-    prunable = prunable_layers(model)
-    for layer, experts in kept.items():
-        total = _experts(model.config, layer) if layer in prunable else 0
-        if not total or not set(experts) <= set(range(total)) or len(set(experts)) != len(experts):
-            raise WorkbenchError(
-                f"Cannot keep the experts {list(experts)} of {layer[0]} layer {layer[1]}, which has"
-                f" {total} that can be pruned."
-            )
-        if len(experts) < (least := _top_k(model.config, layer)):
-            raise WorkbenchError(
-                f"{layer[0]} layer {layer[1]} would keep {len(experts)} experts, but its router chooses {least}."
-            )
+    check_kept(model, kept)
     ordered: dict[Layer, tuple[int, ...]] = {k: tuple(sorted(v)) for k, v in kept.items()}
     config = dataclasses.replace(
         cut_config(model.config, ordered), languages=languages_of(tasks), tasks=tuple(tasks)
@@ -187,6 +176,22 @@ def keep_experts(
             model, "prune", tasks, method=dict(method or {}), kept_experts=kept_as_json(ordered)
         ),
     )
+
+
+def check_kept(model: Translator, kept: Kept) -> None:
+    """Raise WorkbenchError where `kept` is nothing that `keep_experts` could do."""
+    prunable = prunable_layers(model)
+    for layer, experts in kept.items():
+        total = _experts(model.config, layer) if layer in prunable else 0
+        if not total or not set(experts) <= set(range(total)) or len(set(experts)) != len(experts):
+            raise WorkbenchError(
+                f"Cannot keep the experts {list(experts)} of {layer[0]} layer {layer[1]}, which has"
+                f" {total} that can be pruned."
+            )
+        if len(experts) < (least := _top_k(model.config, layer)):
+            raise WorkbenchError(
+                f"{layer[0]} layer {layer[1]} would keep {len(experts)} experts, but its router chooses {least}."
+            )
 
 
 def prunable_layers(model: Translator) -> list[Layer]:

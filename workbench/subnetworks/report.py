@@ -184,6 +184,12 @@ def report(
     )
 
 
+def attach(found: Report, small: Translator) -> None:
+    """Write `found` into the provenance and the card of `small`, which are saved with it."""
+    small.provenance = {**small.provenance, "report": found.to_json()}
+    small.card += f"\n\n## What was lost\n\n```\n{found}\n```\n"
+
+
 def size_of(name: str, config: ModelConfig) -> Size:
     """What a network of this shape occupies."""
     experts = {

@@ -1,0 +1,88 @@
+"""Exact extraction: what one task keeps of a task-routed checkpoint, cut out and proved."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.widgets.before_after import show_components, show_totals
+from app.widgets.saving import offer
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.evaluation.testset import CAPTIONS, read_corpus
+from workbench.subnetworks.extract import extract, folded_config, kept_experts
+from workbench.subnetworks.proof import Proof, prove
+from workbench.tasks import Task
+
+
+def extraction(model: Translator, task: Task) -> None:
+    """What the task keeps; on request the sub-network, its proof, and ways to keep it."""
+    show_kept(model, task)
+    if st.button("Extract and prove", type="primary", icon=":material/content_cut:"):
+        try:
+            st.session_state["cut"] = (model.name, task, *cut(model, task))
+        except WorkbenchError as error:
+            st.error(str(error), icon=":material/error:")
+    if st.session_state.get("cut", ())[:2] == (model.name, task):
+        show_proof(*st.session_state["cut"][2:])
+
+
+def show_kept(model: Translator, task: Task) -> None:
+    """The experts that the task keeps, and the sizes before and after."""
+    kept = kept_experts(model, task)
+    rows = [
+        {
+            "Stack": stack,
+            "Layer": int(layer),
+            "Experts kept": ", ".join(experts),
+            "Gates": ", ".join(f"{gate:.3f}" for gate in experts.values()),
+            "Of": getattr(model.config, stack).experts_in(int(layer)),
+        }
+        for stack, layers in kept.items()
+        for layer, experts in layers.items()
+    ]
+    after = folded_config(model.config, task)
+    show_totals(model.config, after)
+    left, right = st.columns([2, 3], gap="large")
+    left.markdown("**Experts that this task keeps**")
+    left.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    show_components(right, model.config, after)
+
+
+def cut(model: Translator, task: Task) -> tuple[Translator, Proof]:
+    """The sub-network and its proof on the bundled captions."""
+    bar = st.progress(0.0, text="Extracting")
+    small = extract(model, [task])
+
+    def report(done: int, total: int) -> None:
+        bar.progress(done / total, text="Proving: both translate the captions")
+
+    sources = read_corpus(CAPTIONS, (task.source,)).lines[task.source]
+    proof = prove(
+        model,
+        small,
+        sources,
+        task,
+        progress=report,
+    )
+    bar.empty()
+    small.provenance["proof"] = proof.to_json()
+    return small, proof
+
+
+def show_proof(small: Translator, proof: Proof) -> None:
+    """Verdict, numbers, and ways to keep the result."""
+    if proof.holds:
+        st.success(
+            f"Proved on {proof.sentences} captions: {proof.identical} translations are equal token for token"
+            + (f", {proof.ties} differ by a tie" if proof.ties else "")
+            + f". Largest logit difference {proof.largest_logit_difference:.1e}.",
+            icon=":material/verified:",
+        )
+    else:
+        st.error(
+            f"{proof.different} of {proof.sentences} translations differ by more than rounding:"
+            f" sentences {', '.join(str(n + 1) for n in proof.differing[:10])}.",
+            icon=":material/error:",
+        )
+    offer(small)

@@ -1,0 +1,159 @@
+"""Pruning and merging: the plan, the job that makes and measures the result, and ways to keep it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import jobs
+from app.widgets.address import begin_many, keep
+from app.widgets.before_after import show_components, show_totals
+from app.widgets.loss import show_loss
+from app.widgets.plans import LIST, STATISTICS, Plan, plan_merging, plan_pruning
+from app.widgets.saving import offer
+from app.widgets.usage_statistics import on_captions
+from app.widgets.watching import watch
+from workbench.config import ModelConfig
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.evaluation.testset import CAPTIONS, load_testset
+from workbench.figures.kept_experts import fates, kept_experts_map
+from workbench.subnetworks.report import Report, attach, report
+from workbench.tasks import Task, parse_task
+
+PRUNE, MERGE = "Prune", "Merge"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network that was made, and what it lost (None where the captions have none of its directions)."""
+
+    network: Translator
+    found: Report | None
+
+
+@dataclass(frozen=True)
+class Making:
+    """A job, what it makes of which checkpoint, and with which settings."""
+
+    of: tuple[str, str]
+    words: str
+    job: jobs.Job
+
+
+def make(job: jobs.Job, model: Translator, plan: Plan, tasks: Sequence[Task]) -> None:
+    """Make the network and report on it; the result comes with the report, when that is done."""
+    job.report(0.0, "Making the network")
+    small = plan.make()
+    found = None
+    if tasks:
+        sets = [load_testset(CAPTIONS, task) for task in tasks]
+        found = report(
+            model,
+            small,
+            sets,
+            progress=lambda done, total: job.report(
+                done / total, f"Both translate the captions: {done:,} of {total:,} sentences"
+            ),
+        )
+        attach(found, small)
+    job.results.append(Made(small, found))
+
+
+def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
+    """Settings, the plan, the button, and what came out. place: where the tasks are chosen."""
+    by = LIST
+    if how == PRUNE:
+        by = st.segmented_control(
+            "Experts chosen by",
+            [STATISTICS, LIST],
+            default=STATISTICS,
+            required=True,
+            key="by",
+            bind="query-params",
+        )
+    tasks = choose_tasks(place, model.config)
+    plan = None
+    if tasks:
+        try:
+            plan = (
+                plan_pruning(path, model, tasks, by)
+                if how == PRUNE
+                else plan_merging(path, model, tasks)
+            )
+        except WorkbenchError as error:
+            st.error(str(error), icon=":material/error:")
+    else:
+        st.info("Choose at least one direction that the result is for.", icon=":material/info:")
+    of = (model.name, how)
+    making: Making | None = st.session_state.get("making")
+    if plan is not None:
+        show_plan(model, plan)
+        busy = making is not None and not making.job.finished
+        if press(how, plan, model.name, busy):
+            measured = [task for task in tasks if task in on_captions(model.config)]
+            making = Making(
+                of, plan.words, jobs.start(lambda job: make(job, model, plan, measured))
+            )
+            st.session_state["making"] = making
+    if making is not None and (making.of == of or not making.job.finished):
+        show_result(making)
+
+
+def choose_tasks(place: Any, config: ModelConfig) -> list[Task]:
+    """The directions that the result is for; all that the captions have by default. Kept in the URL as `for`."""
+    preferred = [str(task) for task in on_captions(config)]
+    options = preferred or [str(task) for task in config.directions]
+    default = preferred or options[:1]
+    begin_many("for", options, default)
+    names = place.multiselect(
+        "Directions", options, format_func=lambda name: parse_task(name).label, key="for"
+    )
+    keep("for", names, default)
+    return [parse_task(name) for name in names]
+
+
+def show_plan(model: Translator, plan: Plan) -> None:
+    """Sizes before and after, and what becomes of every expert."""
+    show_totals(model.config, plan.config)
+    left, right = st.columns(2, gap="large")
+    left.altair_chart(kept_experts_map(fates(model.config, plan.groups)), width="stretch")
+    show_components(right, model.config, plan.config)
+
+
+def press(how: str, plan: Plan, name: str, busy: bool) -> bool:
+    """The button that starts, and the export of the list of experts beside it."""
+    with st.container(horizontal=True):
+        pressed = st.button(
+            f"{how} and report", type="primary", icon=":material/content_cut:", disabled=busy
+        )
+        if plan.experts is not None:
+            st.download_button(
+                "Kept experts as JSON",
+                json.dumps(plan.experts) + "\n",
+                f"{name}-kept-experts.json",
+                icon=":material/download:",
+            )
+    return pressed
+
+
+def show_result(making: Making) -> None:
+    """The job's progress, or what came of it."""
+    job = making.job
+    if not job.finished:
+        watch(job)
+    elif job.error:
+        st.error(job.error, icon=":material/error:")
+    elif job.cancelled:
+        st.info("Cancelled: nothing was made.", icon=":material/info:")
+    for made in job.results:
+        st.subheader(made.network.name, anchor=False)
+        st.caption(f"Made with: {making.words}.")
+        if made.found is not None:
+            show_loss(made.found)
+        offer(made.network)

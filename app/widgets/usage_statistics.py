@@ -1,0 +1,90 @@
+"""Usage statistics on the bundled captions, gathered once for all sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from app import jobs, session
+from app.widgets.watching import watch
+from workbench.config import ModelConfig
+from workbench.decoding.translator import Translator
+from workbench.evaluation.testset import CAPTIONS, read_corpus
+from workbench.routing.gathering import gather_statistics
+from workbench.routing.statistics import Statistics
+from workbench.tasks import Task
+
+#: A checkpoint and the version of its files.
+Place = tuple[Path, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """A job that gathers the statistics of a checkpoint."""
+
+    of: Place
+    job: jobs.Job
+
+
+@st.cache_resource
+def known() -> dict[Place, Statistics]:
+    """What was gathered so far, by checkpoint and version of its files."""
+    return {}
+
+
+def on_captions(config: ModelConfig) -> list[Task]:
+    """The directions of a network that the bundled captions have."""
+    there = read_corpus(CAPTIONS).tasks
+    return [task for task in config.directions if task in there]
+
+
+def gather(job: jobs.Job, model: Translator) -> None:
+    """Statistics of all directions that the captions have, as the job's only result."""
+    corpus = read_corpus(CAPTIONS)
+    found = gather_statistics(
+        model,
+        {task: corpus.direction(task) for task in on_captions(model.config)},
+        products=True,  # so that every way to merge can use them
+        progress=lambda done, total: job.report(
+            done / total, f"Usage statistics: {done:,} of {total:,} captions read"
+        ),
+    )
+    job.results.append(found)
+
+
+def statistics_on_captions(path: Path, model: Translator) -> Statistics | None:
+    """The statistics, or None and what leads to them: a button, or the job that gathers them."""
+    place = path, session.version_of(path)
+    if place in known():
+        return known()[place]
+    tasks = on_captions(model.config)
+    if not tasks:
+        st.info(
+            f"The bundled captions have none of the directions of {model.name}, so its experts cannot be counted"
+            " here. Import a list of kept experts, or use `workbench prune` with a corpus of your own.",
+            icon=":material/info:",
+        )
+        return None
+    started: Gathering | None = st.session_state.get("gathering")
+    if started is not None and started.of == place:
+        job = started.job
+        if job.results:
+            known()[place] = job.results[0]
+            return known()[place]
+        if not job.finished:
+            watch(job)
+            return None
+        if job.error:
+            st.error(job.error, icon=":material/error:")
+    st.info(
+        "Experts are chosen by how often and how surely the router picks them. Count that first, on the bundled"
+        f" captions in {len(tasks)} direction{'s' if len(tasks) > 1 else ''}; it is done once.",
+        icon=":material/info:",
+    )
+    if st.button("Gather statistics", type="primary", icon=":material/bar_chart:"):
+        job = jobs.start(lambda job: gather(job, model))
+        st.session_state["gathering"] = Gathering(place, job)
+        st.rerun()
+    return None

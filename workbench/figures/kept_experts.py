@@ -1,0 +1,83 @@
+"""Kept experts: what becomes of every expert of each layer when a network is pruned or merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+
+from workbench.config import ModelConfig, StackName
+from workbench.figures import theme
+
+_NUMBERED = 32  # experts; with more, the numbers no longer fit into their cells
+KEPT, GONE, AVERAGED = "kept", "left out", "averaged into the expert named"
+
+
+def fates(
+    config: ModelConfig, groups: Mapping[tuple[StackName, int], Sequence[Sequence[int]]]
+) -> pd.DataFrame:
+    """What becomes of each expert: columns layer, expert, fate and into (whose place it takes, -1 for none).
+
+    groups: of each layer, the experts that become one, the first of which gives it its place; in pruning, groups
+    of one. Layers that are not named stay as they are and are left out here.
+    """
+    rows = []
+    for (stack, layer), parts in groups.items():
+        into = {expert: part[0] for part in parts for expert in part}
+        for expert in range(getattr(config, stack).experts_in(layer)):
+            place = into.get(expert, -1)
+            fate = KEPT if place == expert else GONE if place < 0 else AVERAGED
+            rows.append((f"{stack} {layer}", expert, fate, place))
+    return pd.DataFrame(rows, columns=["layer", "expert", "fate", "into"])
+
+
+def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
+    """Layer down, expert across: which are kept; of those averaged, into which.
+
+    frame: as `fates` gives it.
+    """
+    present = [fate for fate in (KEPT, AVERAGED, GONE) if (frame["fate"] == fate).any()]
+    colours = {KEPT: theme.category(0), AVERAGED: theme.category(1), GONE: theme.category(7)}
+    shown = frame.assign(text=frame["into"].where(frame["into"] >= 0, frame["expert"]).astype(str))
+    base = alt.Chart(shown).encode(
+        x=alt.X("expert:O", title="Expert", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y("layer:N", title=None, sort=None),
+    )
+    cells = base.mark_rect(cornerRadius=2, stroke="transparent", strokeWidth=2).encode(
+        color=alt.Color(
+            "fate:N",
+            title=None,
+            sort=present,
+            scale=alt.Scale(domain=present, range=[colours[fate] for fate in present]),
+            legend=alt.Legend(orient="top", labelLimit=320, columns=3),
+        ),
+        opacity=alt.condition(
+            alt.FieldEqualPredicate(field="fate", equal=GONE), alt.value(0.35), alt.value(1)
+        ),
+        tooltip=[
+            alt.Tooltip("layer:N", title="Layer"),
+            alt.Tooltip("expert:O", title="Expert"),
+            alt.Tooltip("fate:N", title="Fate"),
+        ],
+    )
+    numbers = (
+        base.transform_filter(alt.FieldOneOfPredicate(field="fate", oneOf=[KEPT, AVERAGED]))
+        .mark_text(fontSize=12)
+        .encode(
+            text="text:N",
+            color=alt.condition(
+                alt.FieldEqualPredicate(field="fate", equal=KEPT),
+                alt.value(theme.ink(colours[KEPT])),
+                alt.value(theme.ink(colours[AVERAGED])),
+            ),
+        )
+    )
+    few = int(frame["expert"].max()) < _NUMBERED
+    return theme.styled(  # type: ignore[no-any-return]
+        (alt.layer(cells, numbers) if few else alt.layer(cells)).properties(
+            title=theme.title("Experts of each layer that are kept"),
+            width="container",
+            height=alt.Step(30),
+        )
+    )
