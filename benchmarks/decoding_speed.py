@@ -35,6 +35,7 @@ from flax import nnx
 from workbench.decoding.programs import Programs
 from workbench.decoding.search import greedy
 from workbench.decoding.translator import Translator
+from workbench.engines.export import convert, pieces_of
 from workbench.evaluation.testset import load_testset
 from workbench.subnetworks.extract import extract
 from workbench.tasks import Task, parse_task
@@ -110,11 +111,11 @@ def workbench_system(model: Translator, task: Task, length: int, batch_size: int
 def ctranslate2_system(model: Translator, directory: Path, task: Task, length: int) -> System:
     """CTranslate2 in float32, converted by its own converter. It takes and gives pieces rather than ids."""
     converted = directory.with_name("ctranslate2")
-    ctranslate2.converters.TransformersConverter(str(directory)).convert(str(converted), force=True)
+    convert(directory, converted, "float32")
     translator = ctranslate2.Translator(
         str(converted), device="cpu", compute_type="float32", inter_threads=1, intra_threads=THREADS
     )
-    pieces = [model.tokenizer.token(i) for i in range(model.tokenizer.vocab_size)]
+    pieces = pieces_of(model.tokenizer)
     index = {piece: i for i, piece in enumerate(pieces)}
     return System(
         prepare=lambda batch: [[pieces[i] for i in ids] for ids in batch],

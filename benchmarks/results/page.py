@@ -217,8 +217,8 @@ def answers(runs: Runs) -> Iterator[tuple[str, str]]:
             "Is task routing worse into English, as at the paper's web scale?",
             f"Into English, target / target against token / token:"
             f" {_verdict(between('target-target', 'token-token', 'xx-en'))} The hybrid against token / token:"
-            f" {_verdict(between('token-target', 'token-token', 'xx-en'))} Out of English, the same two:"
-            f" {_verdict(between('target-target', 'token-token', 'en-xx'))}"
+            f" {_verdict(between('token-target', 'token-token', 'xx-en'))} Out of English, target / target:"
+            f" {_verdict(between('target-target', 'token-token', 'en-xx'))} The hybrid:"
             f" {_verdict(between('token-target', 'token-token', 'en-xx'))}",
         )
     if {"distilled", "target-target", "dense"} <= have:
@@ -243,6 +243,8 @@ def _distillation(between) -> str:  # type: ignore[no-untyped-def]
             f"{text} The teacher's own gain is not certain to be one, so a share of it means nothing: the paper's"
             " 32 % cannot be put to the test with this data. A corpus on which experts help would."
         )
+    if kept.delta < 0:
+        return f"{text} It keeps none of it: it is worse than the dense system. Why is not established."
     return (
         f"{text} That is {100 * kept.delta / gain.delta:.0f} % of the gain, against the task-MoE and against its own"
         " teacher alike, which are the same model here (the paper: 32 % and 43 %)."
@@ -250,15 +252,16 @@ def _distillation(between) -> str:  # type: ignore[no-untyped-def]
 
 
 def _verdict(found: Contrast) -> str:
+    """What a difference says; a single run can only speak of its test set."""
     value = f"{found.delta:+.2f} ± {found.ci:.2f} BLEU"
-    if math.isnan(found.seeds_ci):
-        certain, caution = abs(found.delta) > found.ci, ", one seed"
-    else:
-        certain = abs(found.delta) > math.hypot(found.ci, found.seeds_ci)
-        caution = f" over the pictures, ± {found.seeds_ci:.2f} over {len(found.by_seed)} seeds"
-    if certain:
-        return f"{'better' if found.delta > 0 else 'worse'}, {value}{caution}."
-    return f"no difference that this could show, {value}{caution} (it could have shown {found.smallest:.1f})."
+    several = not math.isnan(found.seeds_ci)
+    width = math.hypot(found.ci, found.seeds_ci) if several else found.ci
+    if several:
+        value += f" over the pictures, ± {found.seeds_ci:.2f} over {len(found.by_seed)} seeds"
+    if abs(found.delta) <= width:
+        return f"no difference to be seen, {value} (one of {found.smallest:.1f} would have been)."
+    found_so = "better" if found.delta > 0 else "worse"
+    return f"{found_so}, {value}." if several else f"{found_so} in this one run, {value}."
 
 
 def _directions(runs: Runs) -> str:

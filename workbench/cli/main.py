@@ -19,6 +19,7 @@ from workbench.cli import (
     convert,
     data,
     distill,
+    export,
     extract,
     info,
     merge,
@@ -49,6 +50,7 @@ COMMANDS = (
     distill,
     quantize,
     convert,
+    export,
     app,
 )
 #: Set this variable to see where an error comes from.
