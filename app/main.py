@@ -14,7 +14,8 @@ if _ROOT not in sys.path:
 
 st.set_page_config(page_title="Task-MoE workbench", page_icon=":material/hub:", layout="wide")
 
-_PAGES = Path(__file__).parent / "pages"
+# Not "pages": a directory of that name Streamlit would take for its own kind of pages, and show those first.
+_PAGES = Path(__file__).parent / "views"
 page = st.navigation(
     [
         st.Page(

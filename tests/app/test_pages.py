@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-PAGES = Path(__file__).resolve().parents[2] / "app" / "pages"
+PAGES = Path(__file__).resolve().parents[2] / "app" / "views"
 
 
 def opened(page: str) -> AppTest:
@@ -135,3 +135,8 @@ def test_choices_stand_in_the_address_by_the_names_of_the_command_line(
     assert test.query_params["for"] == both
     test.multiselect[0].set_value([]).run()
     assert "at least one direction" in test.info[0].value
+
+
+def test_streamlit_finds_no_pages_of_its_own_kind():
+    # It shows a directory of this name beside the script, bare, to whoever opens a link to a page on a fresh server.
+    assert not (PAGES.parent / "pages").exists()
