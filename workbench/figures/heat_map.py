@@ -8,7 +8,7 @@ import pandas as pd
 from workbench.figures import theme
 from workbench.tasks import parse_task
 
-_LABELLED = 16  # experts; with more, the numbers no longer fit into their cells
+_NUMBER = 30  # pixels that a number needs; in narrower cells there is none
 
 
 def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
@@ -31,7 +31,7 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
             legend=alt.Legend(
                 format="%",
                 orient="top",
-                gradientLength=160,
+                gradientLength=110,
                 gradientThickness=8,
                 titleOrient="left",
             ),
@@ -44,18 +44,18 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
             alt.Tooltip("tokens:Q", title="Tokens", format=","),
         ],
     )
-    numbers = base.mark_text(fontSize=11).encode(
+    fits = alt.ExprRef(f"width / {experts} >= {_NUMBER} ? 1 : 0")
+    numbers = base.mark_text(fontSize=11, opacity=fits).encode(
         text=alt.condition(
             "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
         ),
         color=alt.condition("datum.share > 0.6", alt.value("#000000"), alt.value("#ffffff")),
     )
-    chart = alt.layer(cells, numbers) if experts <= _LABELLED else alt.layer(cells)
     return theme.styled(
-        chart.properties(
+        alt.layer(cells, numbers).properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: share of a task's tokens per expert",
-                f"Each token chooses {top_k} of {experts}: by chance {top_k / experts:.0%} per expert",
+                f"Each token chooses {top_k} of {experts}: by chance {100 * top_k / experts:.3g}% per expert",
             ),
             width="container",
             height=alt.Step(34),

@@ -17,6 +17,7 @@ CATEGORIES = (
 )
 #: For quantities: perceptually uniform, and good on light and on dark pages.
 SEQUENTIAL: Final = "viridis"
+_FAINT = "#767676"  # to be read on white and on black
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 
 
@@ -39,7 +40,12 @@ def title(text: str, subtitle: str = "") -> dict[str, Any]:
     """A chart's title: what is shown over what, and below it how to read it."""
     found: dict[str, Any] = {"text": text, "anchor": "start", "fontSize": 14, "offset": 10}
     if subtitle:
-        found |= {"subtitle": subtitle, "subtitleFontSize": 12, "subtitlePadding": 4}
+        found |= {
+            "subtitle": subtitle,
+            "subtitleFontSize": 12,
+            "subtitlePadding": 4,
+            "subtitleColor": _FAINT,
+        }
     return found
 
 
