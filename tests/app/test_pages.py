@@ -103,7 +103,7 @@ def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: A
     press(test, "Prune and report")
     ended(test, "making")
     (made,) = test.session_state["making"].job.results
-    assert made.network.config.encoder.experts == 4
+    assert made.network.config.encoder.experts == 8  # of 16
     assert [row.task for row in made.found.rows] == ["eng_Latn-deu_Latn"] * 2
     assert {"BLEU", "Δ BLEU", "Repetition"} <= set(test.dataframe[0].value.columns)
     again = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
@@ -117,7 +117,7 @@ def test_a_list_of_kept_experts_is_imported_or_refused_in_one_line(token_routed:
     test = token_routed
     (by,) = [group for group in test.segmented_control if group.label == "Experts chosen by"]
     by.set_value("A list of kept experts").run()
-    test.file_uploader[0].upload("kept.json", b'{"global": [0, 1, 2, 8, 9]}').run()
+    test.file_uploader[0].upload("kept.json", b'{"global": [0, 1, 2, 16, 17]}').run()
     assert not test.error
     assert "Prune and report" in [button.label for button in test.button]
     test.file_uploader[0].upload("bad.json", b'{"global": [0, 1, 99]}').run()
