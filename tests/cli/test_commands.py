@@ -262,9 +262,9 @@ def test_compare_refuses(checkpoints: dict[str, str], sources: Path, run: Run) -
 
 def test_bench(checkpoints: dict[str, str], run: Run) -> None:
     common = ("bench", checkpoints["dense"], "-s", "en", "-t", "de", "--max-length", "6")
-    result = run(*common, "--batch-sizes", "1,4", "--batches", "2", "--json")
+    result = run(*common, "--batch-sizes", "1", "4", "--batches", "2", "--json")
     assert [row["batch_size"] for row in result.table] == [1, 4]
-    text = run(*common, "--batch-sizes", "4", "--batches", "2").out
+    text = run(*common, "--batch-sizes", "4,1", "--batches", "2").out
     assert "p95 ms" in text and "2 batches each" in text
     run(*common, "--beam", "99").says("beam_size is 99: it must be from 1 to 32")
 

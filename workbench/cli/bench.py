@@ -7,11 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import (
+    add_batch_sizes,
     add_direction,
     load_models,
     new_command,
     positive,
-    positives,
     read_input,
 )
 from workbench.cli.output import ProgressLine
@@ -33,9 +33,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-i", "--input", metavar="FILE", help="sentences (default: the captions in the package)"
     )
-    parser.add_argument(
-        "--batch-sizes", type=positives, default=[1, 8, 64], metavar="LIST", help="default: 1,8,64"
-    )
+    add_batch_sizes(parser, [1, 8, 64])
     parser.add_argument(
         "--batches", type=positive, default=20, metavar="N", help="timed for each (default: 20)"
     )

@@ -6,12 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import (
+    add_batch_sizes,
     add_decoding,
     add_direction,
     load_models,
     new_command,
     positive,
-    positives,
 )
 from workbench.cli.output import ProgressLine, whole_file
 from workbench.errors import WorkbenchError
@@ -54,13 +54,7 @@ def add_parser(commands: Any) -> None:
         metavar="LIST",
         help="of bleu, chrf, chrf++, ter (default: bleu,chrf++)",
     )
-    parser.add_argument(
-        "--batch-sizes",
-        type=positives,
-        default=[1, 64],
-        metavar="LIST",
-        help="to time (default: 1,64)",
-    )
+    add_batch_sizes(parser, [1, 64])
     parser.add_argument(
         "--batches", type=positive, default=20, metavar="N", help="timed for each (default: 20)"
     )

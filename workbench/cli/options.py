@@ -88,6 +88,27 @@ def positives(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
+class _Flat(argparse.Action):
+    """Lists one after the other as one list: `1 8 64`, `1,8,64` and `1,8 64` are the same."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, [number for part in values for number in part])
+
+
+def add_batch_sizes(parser: argparse.ArgumentParser, default: list[int]) -> None:
+    """`--batch-sizes`, after the checkpoints."""
+    parser.add_argument(
+        "--batch-sizes",
+        type=positives,
+        nargs="+",
+        action=_Flat,
+        default=default,
+        metavar="N",
+        help=f"sentences in a timed batch, {' '.join(map(str, default))} if not given; give them after the"
+        " checkpoints",
+    )
+
+
 def choose_device(args: argparse.Namespace, dtypes: Sequence[str] = ("float32",)) -> None:
     """Make JAX compute where `--device` says. Call before anything makes an array.
 
