@@ -14,7 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.decoding.translator import Translation, Translator
+    from workbench.decoding.system import Translation
+    from workbench.decoding.translator import Translator
+    from workbench.engines.loading import load
     from workbench.errors import WorkbenchError
     from workbench.evaluation.quality import Scores, evaluate
     from workbench.evaluation.speed import Speeds, benchmark
@@ -30,11 +32,11 @@ if TYPE_CHECKING:
     from workbench.subnetworks.report import Report, report
     from workbench.tasks import Task, parse_task
 
-    load = Translator.load
 
 _HOMES = {
-    "Translation": "workbench.decoding.translator",
+    "Translation": "workbench.decoding.system",
     "Translator": "workbench.decoding.translator",
+    "load": "workbench.engines.loading",
     "WorkbenchError": "workbench.errors",
     "Scores": "workbench.evaluation.quality",
     "evaluate": "workbench.evaluation.quality",
@@ -89,8 +91,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        return importlib.import_module("workbench.decoding.translator").Translator.load
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

@@ -12,7 +12,8 @@ from app import jobs, session
 from app.widgets.direction import choose_direction
 from app.widgets.watching import watch
 from workbench.checkpoint.components import parameters_by_component
-from workbench.decoding.translator import Translation, Translator
+from workbench.decoding.system import Translation
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.evaluation.quality import evaluate
 from workbench.evaluation.speed import benchmark

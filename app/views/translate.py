@@ -14,7 +14,7 @@ from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 
 if TYPE_CHECKING:
-    from workbench.decoding.translator import Translation
+    from workbench.decoding.system import Translation
     from workbench.routing.trace import Routes
 
 EXAMPLE = (

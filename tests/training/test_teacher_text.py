@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.models import EN_DE, captions, new_translator
-from workbench.decoding.translator import Translation
+from workbench.decoding.system import Translation
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 from workbench.text.pairs import Pairs, read_pairs

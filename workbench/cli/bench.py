@@ -7,9 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import (
+    SYSTEM,
     add_batch_sizes,
     add_direction,
-    load_models,
+    add_early_stopping,
+    load_systems,
     new_command,
     positive,
     read_input,
@@ -28,7 +30,7 @@ def add_parser(commands: Any) -> None:
         run,
         "Latency and throughput of checkpoints, measured in turn; tokenisation counts, compiling does not.",
     )
-    parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help="checkpoint directories")
+    parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help=SYSTEM)
     add_direction(parser, required=False)
     parser.add_argument(
         "-i", "--input", metavar="FILE", help="sentences (default: the captions in the package)"
@@ -38,6 +40,7 @@ def add_parser(commands: Any) -> None:
         "--batches", type=positive, default=20, metavar="N", help="timed for each (default: 20)"
     )
     parser.add_argument("--beam", type=positive, default=1, metavar="N", help="default: 1, greedy")
+    add_early_stopping(parser)
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="tokens of a translation, at most"
     )
@@ -46,7 +49,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     sentences = read_input(args.input) if args.input else None
-    models = load_models(args, args.checkpoints)
+    models = load_systems(args, args.checkpoints)
     from workbench.evaluation.speed import benchmark
 
     with ProgressLine("timed batches") as progress:
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
             args.batches,
             args.max_length,
             progress,
+            args.early_stopping,
         )
     if args.json:
         print(json.dumps(json.loads(speeds.to_frame().to_json(orient="records")), indent=2))

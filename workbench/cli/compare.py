@@ -6,10 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import (
+    SYSTEM,
     add_batch_sizes,
     add_decoding,
     add_direction,
-    load_models,
+    add_early_stopping,
+    load_systems,
     new_command,
     positive,
 )
@@ -17,7 +19,7 @@ from workbench.cli.output import ProgressLine, whole_file
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
-    from workbench.decoding.translator import Translator
+    from workbench.decoding.system import System
     from workbench.evaluation.testset import TestSet
 
 
@@ -29,7 +31,7 @@ def add_parser(commands: Any) -> None:
         run,
         "Quality, significance and speed of checkpoints in one table; the first is the baseline.",
     )
-    parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help="checkpoint directories")
+    parser.add_argument("checkpoints", metavar="CKPT", nargs="+", help=SYSTEM)
     add_direction(parser, required=False)
     parser.add_argument("-i", "--input", metavar="SOURCES", help="source sentences")
     parser.add_argument(
@@ -61,6 +63,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--no-speed", action="store_true", help="quality only")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     add_decoding(parser)
+    add_early_stopping(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     if args.input and not args.source:
         raise WorkbenchError("Say from which language into which with -s and -t.")
     metrics = [metric.strip().lower() for metric in args.metrics.split(",") if metric.strip()]
-    models = load_models(args, args.checkpoints)
+    models = load_systems(args, args.checkpoints)
     testsets = _testsets(args, models)
     from workbench.evaluation.comparison import compare
 
@@ -90,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
             args.batch_size,
             args.beam,
             args.max_length,
+            early_stopping=args.early_stopping,
             progress=lambda what, done, total: line(done, total, what),
         )
     text = comparison.render("json" if args.json else args.format)
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         print(text)
 
 
-def _testsets(args: argparse.Namespace, models: list[Translator]) -> list[TestSet]:
+def _testsets(args: argparse.Namespace, models: list[System]) -> list[TestSet]:
     from workbench.evaluation.systems import common_tasks
     from workbench.evaluation.testset import (
         CAPTIONS,

@@ -13,6 +13,7 @@ from workbench.cli.output import note
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
+    from workbench.decoding.system import System
     from workbench.decoding.translator import Translator
 
 #: What JAX calls them; the CPU stays at hand beside an accelerator.
@@ -69,6 +70,16 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="N",
         help="tokens of a translation, at most (default: twice its source's and 32)",
+    )
+
+
+def add_early_stopping(parser: argparse.ArgumentParser) -> None:
+    """`--early-stopping`."""
+    parser.add_argument(
+        "--early-stopping",
+        action="store_true",
+        help="end a beam search once as many translations as it has rows are finished, as CTranslate2 does"
+        " (default: once none can get better, as transformers does)",
     )
 
 
@@ -149,6 +160,29 @@ def load_models(
         _announce(path, args.dtype)
         models.append(Translator.load(path, args.dtype))
     return models
+
+
+def load_systems(args: argparse.Namespace, names: Sequence[str]) -> list[System]:
+    """The systems that `names` mean: checkpoints as in `load_models`, those with an `@ENGINE` under that engine."""
+    choose_device(args, ("float32", "bfloat16"))
+    from workbench.engines.loading import check_engine, load, split_engine
+
+    chosen = [split_engine(name) for name in names]
+    for _, engine in chosen:  # before anything is loaded
+        if engine:
+            check_engine(engine)
+    systems: list[System] = []
+    for path, engine in chosen:
+        _announce(path, args.dtype)
+        systems.append(load(path, args.dtype, engine=engine) if engine else load(path, args.dtype))
+    return systems
+
+
+#: What commands that only translate say of their checkpoints.
+SYSTEM = (
+    "checkpoint directory or hub id; a dense one with @ctranslate2, @ctranslate2-int8 or @transformers after"
+    " it runs under that engine"
+)
 
 
 def _announce(path: str, dtype: str) -> None:

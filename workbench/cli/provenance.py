@@ -35,7 +35,7 @@ def sha256(*paths: Path) -> str:
 
 def hardware() -> str:
     """What JAX computes on, and how many processors there are."""
-    from workbench.evaluation.speed import device_name, processors
+    from workbench.decoding.hardware import device_name, processors
 
     return f"{device_name()}, {platform.machine()}, {processors()} threads"
 

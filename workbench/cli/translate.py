@@ -14,7 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from workbench.cli.options import add_decoding, add_direction, load_model, new_command
+from workbench.cli.options import (
+    SYSTEM,
+    add_decoding,
+    add_direction,
+    add_early_stopping,
+    load_systems,
+    new_command,
+)
 from workbench.cli.output import ProgressLine, duration, note, whole_file
 from workbench.errors import WorkbenchError
 
@@ -29,7 +36,7 @@ def add_parser(commands: Any) -> None:
     parser = new_command(
         commands, "translate", run, "Translate lines of text: one line in, one line out, in order."
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
+    parser.add_argument("checkpoint", metavar="CKPT", help=SYSTEM)
     add_direction(parser)
     parser.add_argument(
         "-i",
@@ -46,13 +53,14 @@ def add_parser(commands: Any) -> None:
         help="written at the end, whole (default: standard output)",
     )
     add_decoding(parser)
+    add_early_stopping(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Translate a stream chunk by chunk."""
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_open_input(args.input))
-        model = load_model(args)
+        [model] = load_systems(args, [args.checkpoint])
         task = model.task(args.source, args.target)
         if args.output == "-":
             target: IO[bytes] = sys.stdout.buffer
@@ -78,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
                 batch_size=args.batch_size,
                 max_length=args.max_length,
                 with_scores=args.json,
+                early_stopping=args.early_stopping,
             )
             done += len(texts)
             truncated += sum(output.truncated for output in outputs)

@@ -36,14 +36,19 @@ class _State(NamedTuple):
 
 
 def beam_search(
-    network: TranslationNetwork, request: Request, capacity: int, beam_size: int
+    network: TranslationNetwork,
+    request: Request,
+    capacity: int,
+    beam_size: int,
+    early_stopping: bool = False,
 ) -> Found:
     """The translation with the best mean log-probability a token among those that a beam of R rows finds.
 
     In each step the 2 R best continuations of all rows are looked at. Those that end, by the end token or at the
     sentence's limit, are kept if they are among the R best; the R best of the others are written on. A sentence is
-    done when its best open row, ended now, would not be better than the worst of R finished ones: what
-    transformers' `generate` does with `num_beams=R`, `early_stopping=False` and `length_penalty=1`.
+    done when its best open row, ended now, would not be better than the worst of R finished ones; with
+    `early_stopping`, as soon as R are finished. Both are what transformers' `generate` does with `num_beams=R`,
+    `length_penalty=1` and `early_stopping` alike; the latter is CTranslate2's rule too.
 
     capacity: as in `greedy`. The score given is the sum of log-probabilities, the end token's included.
     """
@@ -86,7 +91,8 @@ def beam_search(
 
         sums, chosen = jax.lax.top_k(jnp.where(ends, sums + NEVER, sums), rows)
         origin = jnp.take_along_axis(row, chosen, axis=1)
-        better = sums[:, 0] / length > ended_scores[:, -1]
+        worst = ended_scores[:, -1]
+        better = worst == NEVER if early_stopping else sums[:, 0] / length > worst
         return _State(
             step=state.step + 1,
             reads=jnp.take_along_axis(token, chosen, axis=1),

@@ -29,6 +29,18 @@ class Request(NamedTuple):
     limits: Array
 
 
+class SearchOptions(NamedTuple):
+    """How to search.
+
+    beam_size: 1, greedy; else the rows of a beam search. early_stopping: of a beam search, see there.
+    with_scores: whether scores are wanted.
+    """
+
+    beam_size: int = 1
+    early_stopping: bool = False
+    with_scores: bool = True
+
+
 class Found(NamedTuple):
     """What was found: tokens int32 [B, capacity] after the language token, padded with pad_id; lengths int32 [B],
     the end token included; scores float32 [B], sum of log-probabilities (zero unless asked for).

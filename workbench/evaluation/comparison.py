@@ -12,7 +12,7 @@ import pandas as pd
 from sacrebleu.significance import PairedTest
 
 from workbench.checkpoint.components import parameters_by_component
-from workbench.decoding.translator import Translator
+from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
@@ -124,7 +124,7 @@ class Comparison:
 
 
 def compare(
-    models: Translator | Sequence[Translator],
+    models: System | Sequence[System],
     testsets: TestSet | Sequence[TestSet],
     metrics: Sequence[str] = ("bleu", "chrf++"),
     batch_sizes: Sequence[int] = (1, 64),
@@ -133,11 +133,12 @@ def compare(
     beam_size: int = 1,
     max_length: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    early_stopping: bool = False,
 ) -> Comparison:
     """Evaluate and benchmark `models`, of which the first is the baseline.
 
     Args:
-        models, testsets, metrics, batch_size, beam_size, max_length: as in `evaluate`.
+        models, testsets, metrics, batch_size, beam_size, max_length, early_stopping: as in `evaluate`.
         batch_sizes, batches: as in `benchmark`, which runs on the sources of the first test set; no batch
             sizes, no benchmark.
         progress: called with (what is done, steps done, steps in all).
@@ -152,7 +153,14 @@ def compare(
     systems = name_systems(models)
     chosen = list(systems.values())
     scores = evaluate(
-        chosen, testsets, metrics, batch_size, beam_size, max_length, progress=told("sentences")
+        chosen,
+        testsets,
+        metrics,
+        batch_size,
+        beam_size,
+        max_length,
+        progress=told("sentences"),
+        early_stopping=early_stopping,
     )
     speeds = None
     if batch_sizes:
@@ -167,6 +175,7 @@ def compare(
             batches,
             max_length,
             progress=told("timed batches"),
+            early_stopping=early_stopping,
         )
     parameters = {
         name: sum(parameters_by_component(m.config).values()) for name, m in systems.items()

@@ -11,7 +11,7 @@ import pandas as pd
 import sacrebleu.metrics
 from sacrebleu.significance import PairedTest
 
-from workbench.decoding.translator import Translation, Translator
+from workbench.decoding.system import System, Translation
 from workbench.errors import WorkbenchError
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.testset import TestSet
@@ -64,7 +64,7 @@ class Scores:
 
 
 def evaluate(
-    models: Translator | Sequence[Translator],
+    models: System | Sequence[System],
     testsets: TestSet | Sequence[TestSet],
     metrics: Sequence[str] = ("bleu", "chrf++"),
     batch_size: int = 32,
@@ -72,6 +72,7 @@ def evaluate(
     max_length: int | None = None,
     resamples: int = RESAMPLES,
     progress: Callable[[int, int], None] | None = None,
+    early_stopping: bool = False,
 ) -> Scores:
     """Translate each test set with each model, and score what comes out.
 
@@ -79,7 +80,7 @@ def evaluate(
         models: one or many.
         testsets: one or many; every model must translate the directions of all of them.
         metrics: of `METRICS`.
-        batch_size, beam_size, max_length: as in `Translator.translate`.
+        batch_size, beam_size, max_length, early_stopping: as in `System.translate`.
         resamples: of the bootstrap behind `ci`; 0 for none.
         progress: called with (sentences done, sentences in all) over all models and test sets.
 
@@ -116,6 +117,7 @@ def evaluate(
                 max_length=max_length,
                 progress=report,
                 with_scores=False,
+                early_stopping=early_stopping,
             )
             done += len(testset)
             outputs.append(tuple(output))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
-import jax
 import numpy as np
 import pandas as pd
 
-from workbench.decoding.translator import Translator
+from workbench.decoding.hardware import processors
+from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.evaluation.systems import common_tasks, name_systems
 from workbench.evaluation.testset import CAPTIONS, read_corpus
@@ -19,6 +18,9 @@ from workbench.tasks import Task
 
 #: Batches timed for each system and batch size.
 BATCHES = 20
+#: Seconds between the turns of different engines: the threads of one spin on for a while after their work, on the
+#: processors that the next needs.
+REST = 0.4
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Speeds:
 
 
 def benchmark(
-    models: Translator | Sequence[Translator],
+    models: System | Sequence[System],
     batch_sizes: Sequence[int] = (1, 8, 64),
     sentences: Sequence[str] | None = None,
     source: str | None = None,
@@ -68,19 +70,20 @@ def benchmark(
     batches: int = BATCHES,
     max_length: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    early_stopping: bool = False,
 ) -> Speeds:
-    """Measure how fast `models` translate, each through `Translator.translate`.
+    """Measure how fast `models` translate, each through `System.translate`.
 
     The systems take turns, batch by batch and in changing order, so that whatever else the machine does
     falls on all of them alike; every system gets the same batches. Programs are compiled, and one batch is
-    translated, before the clock starts.
+    translated, before the clock starts. Between the turns of different engines is a rest of `REST`.
 
     Args:
         models: one or many.
         batch_sizes: sentences in a batch.
         sentences: what to translate, repeated as needed; default the captions in the package.
         source, target: the direction; default the first one that all models translate.
-        beam_size, max_length: as in `Translator.translate`.
+        beam_size, max_length, early_stopping: as in `System.translate`.
         batches: how many are timed for each system and batch size.
         progress: called with (batches done, batches in all).
 
@@ -96,6 +99,7 @@ def benchmark(
     texts = [text for text in (_captions(task) if sentences is None else sentences) if text.strip()]
     if not texts:
         raise WorkbenchError("There is no sentence to translate: all of them are blank.")
+    engines = len({type(system) for system in systems.values()})
     total, done = len(systems) * len(batch_sizes) * batches, 0
     speeds = []
     for size in batch_sizes:
@@ -104,7 +108,7 @@ def benchmark(
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         tokens = dict.fromkeys(systems, 0)
 
-        def run(model: Translator, batch: list[str], limit: int | None, size: int = size):  # type: ignore[no-untyped-def]
+        def run(model: System, batch: list[str], limit: int | None, size: int = size):  # type: ignore[no-untyped-def]
             return model.translate(
                 batch,
                 task.source,
@@ -113,16 +117,20 @@ def benchmark(
                 batch_size=size,
                 max_length=limit,
                 with_scores=False,
+                early_stopping=early_stopping,
             )
 
         for name, model in systems.items():
-            # One token each is enough to compile every shape of the batches: the limit is not part of it.
-            outputs = [run(model, batch, 1)[0] for batch in work]
+            # One token each is enough to compile every shape of the batches: without a limit of its own, a
+            # shape follows from the sentences alone.
+            outputs = [run(model, batch, max_length or 1)[0] for batch in work]
             compiled[name] = sum(output.compile_seconds for output in outputs)
             run(model, work[0], max_length)
         names = list(systems)
         for index, batch in enumerate(work):
             for name in names[index % len(names) :] + names[: index % len(names)]:
+                if engines > 1:
+                    time.sleep(REST)
                 began = time.perf_counter()
                 written = run(systems[name], batch, max_length)
                 seconds[name].append(time.perf_counter() - began)
@@ -141,8 +149,8 @@ def benchmark(
                     sentences_per_second=size * batches / sum(seconds[name]),
                     tokens_per_second=tokens[name] / sum(seconds[name]),
                     compile_seconds=compiled[name],
-                    device=device_name(),
-                    dtype=str(model.network.embedding.dtype),
+                    device=model.device,
+                    dtype=model.dtype,
                     beam=beam_size,
                     threads=processors(),
                     task=str(task),
@@ -152,19 +160,7 @@ def benchmark(
     return Speeds(tuple(speeds))
 
 
-def device_name() -> str:
-    """What JAX computes on, e.g. `cpu` or `NVIDIA H100 80GB HBM3`."""
-    return str(jax.devices()[0].device_kind)
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _task(models: Sequence[Translator], source: str | None, target: str | None) -> Task:
+def _task(models: Sequence[System], source: str | None, target: str | None) -> Task:
     if source and target:
         for model in models:  # each may refuse
             task = model.task(source, target)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.decoding.translator import Translator
+from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 
 
-def name_systems(models: Translator | Sequence[Translator]) -> dict[str, Translator]:
+def name_systems(models: System | Sequence[System]) -> dict[str, System]:
     """The models by name, in order; of two with the same name, the later one is called "name (2)".
 
     Raises:
         WorkbenchError: there is no model.
     """
-    systems: dict[str, Translator] = {}
-    for model in [models] if isinstance(models, Translator) else models:
+    systems: dict[str, System] = {}
+    for model in [models] if isinstance(models, System) else models:
         name, count = model.name, 1
         while name in systems:
             count += 1
@@ -27,7 +27,7 @@ def name_systems(models: Translator | Sequence[Translator]) -> dict[str, Transla
     return systems
 
 
-def common_tasks(models: Sequence[Translator]) -> list[Task]:
+def common_tasks(models: Sequence[System]) -> list[Task]:
     """The directions that all of the models translate, in the order of the first one.
 
     Raises:

@@ -13,7 +13,8 @@ import pandas as pd
 from flax import nnx
 
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
-from workbench.decoding.translator import Translation, Translator
+from workbench.decoding.system import Translation
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 

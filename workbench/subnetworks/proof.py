@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from workbench.decoding.translator import Translation, Translator
+from workbench.decoding.system import Translation
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.network import TranslationNetwork
 from workbench.subnetworks.extract import parameter_count

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from workbench.decoding.translator import Translation, Translator
+from workbench.decoding.system import Translation
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 from workbench.text.pairs import Pairs

@@ -1,0 +1,199 @@
+"""Systems: whatever translates sentences of one language into another, on this engine or on another one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from workbench.config import ModelConfig
+from workbench.decoding.search import Found, SearchOptions
+from workbench.errors import WorkbenchError
+from workbench.languages import find_language
+from workbench.tasks import Task
+from workbench.text.segmentation import split_long
+from workbench.text.tokenizer import Tokenizer
+
+#: Rows of a beam search, at most.
+MOST_BEAMS = 32
+
+
+class Translation(str):
+    """A translation: its text, with what is known about it.
+
+    token_ids: what the network wrote after the language token, the end token included; for a text that was
+    split, the pieces' one after another. tokens: the same as pieces of text. score: mean log-probability
+    of a token in nats. seconds: its share of the time its batch ran; compile_seconds: time spent compiling
+    programs for this call, the same for all of its translations. truncated: whether the limit cut it short.
+    """
+
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    score: float
+    seconds: float
+    compile_seconds: float
+    truncated: bool
+
+    @property
+    def text(self) -> str:
+        """The text as a plain string."""
+        return str.__str__(self)
+
+
+class System(ABC):
+    """A network with its tokenizer, ready to translate; what runs the network is for the subclass to say.
+
+    name: what tables call it. config: the network's.
+    """
+
+    def __init__(self, name: str, config: ModelConfig, tokenizer: Tokenizer) -> None:
+        self.name, self.config, self.tokenizer = name, config, tokenizer
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """Where it computes, e.g. `cpu` or `NVIDIA H100 80GB HBM3`."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """What it computes in."""
+
+    @property
+    def compile_seconds(self) -> float:
+        """Spent on compiling so far; nothing where programs are not compiled."""
+        return 0.0
+
+    @abstractmethod
+    def _run(
+        self,
+        pieces: list[list[int]],
+        task: Task,
+        batch_size: int,
+        max_length: int | None,
+        options: SearchOptions,
+    ) -> tuple[Found, float]:
+        """Translate one batch of token ids: what was found, as numpy arrays, and the seconds it ran."""
+
+    def task(self, source: str, target: str) -> Task:
+        """The task from `source` to `target`, written in any accepted way.
+
+        Raises:
+            WorkbenchError: a language is unknown, or this checkpoint does not translate the direction.
+        """
+        among = self.config.languages
+        task = Task(find_language(source, among).code, find_language(target, among).code)
+        self.config.check_task(task)
+        return task
+
+    def translate(
+        self,
+        sentences: str | Sequence[str],
+        source: str,
+        target: str,
+        beam_size: int = 1,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        with_scores: bool = True,
+        early_stopping: bool = False,
+    ) -> list[Translation]:
+        """Translate sentences, in order; an empty or blank one gives an empty translation.
+
+        A text longer than the network's positions is split into sentences, translated and joined again.
+        How sentences are batched or padded does not change their translations.
+
+        Args:
+            sentences: one or many.
+            source, target: languages, as codes, aliases or names.
+            beam_size: 1, greedy search; else the rows of a beam search, see `workbench.decoding.beam`.
+            batch_size: sentences translated at once, at most.
+            max_length: tokens of one translation, at most; default twice its source's tokens plus 32.
+            progress: called with (sentences done, sentences in all) after each batch.
+            with_scores: whether to compute scores; without, they are NaN.
+            early_stopping: end a beam search as soon as `beam_size` translations are finished.
+
+        Raises:
+            WorkbenchError: an unknown direction, or an argument out of range.
+        """
+        task = self.task(source, target)
+        if not 1 <= beam_size <= MOST_BEAMS:
+            raise WorkbenchError(f"beam_size is {beam_size}: it must be from 1 to {MOST_BEAMS}.")
+        if batch_size < 1 or (max_length is not None and max_length < 1):
+            raise WorkbenchError(
+                f"batch_size ({batch_size}) and max_length ({max_length}) must be at least 1."
+            )
+        options = SearchOptions(beam_size, early_stopping and beam_size > 1, with_scores)
+        texts = [sentences] if isinstance(sentences, str) else list(sentences)
+        pieces, owners = self._pieces(texts, task.source)
+        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
+        results: list[_Piece | None] = [None] * len(pieces)
+        compiled_before = self.compile_seconds
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            found, seconds = self._run(
+                [pieces[i] for i in chosen], task, batch_size, max_length, options
+            )
+            for row, i in enumerate(chosen):
+                results[i] = _Piece(found, row, seconds / len(chosen))
+            if progress:
+                progress(first + len(chosen), len(order))
+        compile_seconds = self.compile_seconds - compiled_before
+        grouped: list[list[_Piece]] = [[] for _ in texts]
+        for owner, piece in zip(owners, results, strict=True):
+            assert piece is not None
+            grouped[owner].append(piece)
+        joiner = "" if task.target.startswith(("zho", "jpn", "tha", "yue")) else " "
+        return [self._join(parts, joiner, compile_seconds, with_scores) for parts in grouped]
+
+    def _pieces(self, texts: Sequence[str], source: str) -> tuple[list[list[int]], list[int]]:
+        """Token ids of every piece that is translated on its own, and the text that each belongs to."""
+        longest = self.config.max_positions
+        pieces: list[list[int]] = []
+        owners: list[int] = []
+
+        def fits(part: str) -> bool:
+            return len(self.tokenizer.encode_source(part, source)) <= longest
+
+        encoded = self.tokenizer.encode_sources(texts, source)
+        for owner, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
+            parts = [ids]
+            if len(ids) > longest:
+                cut = [part.strip() for part in split_long(text, fits)]
+                parts = self.tokenizer.encode_sources(cut, source)
+            # Without a token between the language and the end there is nothing to translate.
+            parts = [part for part in parts if len(part) > 2]
+            pieces += parts
+            owners += [owner] * len(parts)
+        return pieces, owners
+
+    def limit(self, ids: Sequence[int], max_length: int | None) -> int:
+        """Tokens to write for a piece, at most, the end token included."""
+        return min(max_length or 2 * len(ids) + 32, self.config.max_positions - 2)
+
+    def _join(
+        self, parts: list[_Piece], joiner: str, compile_seconds: float, with_scores: bool
+    ) -> Translation:
+        ids = [part.token_ids for part in parts]
+        translation = Translation(joiner.join(self.tokenizer.decode(part) for part in ids))
+        translation.token_ids = tuple(token for part in ids for token in part)
+        translation.tokens = tuple(map(self._token, translation.token_ids))
+        total = sum(float(part.found.scores[part.row]) for part in parts)
+        count = max(1, len(translation.token_ids))
+        translation.score = total / count if with_scores else float("nan")
+        translation.seconds = sum(part.seconds for part in parts)
+        translation.compile_seconds = compile_seconds
+        translation.truncated = any(part[-1] != self.config.eos_id for part in ids)
+        return translation
+
+    def _token(self, token_id: int) -> str:
+        # Published networks have a few more rows than their tokenizer has tokens.
+        known = token_id < self.tokenizer.vocab_size
+        return self.tokenizer.token(token_id) if known else f"<{token_id}>"
+
+
+class _Piece:
+    """One row of a batch's result."""
+
+    def __init__(self, found: Found, row: int, seconds: float) -> None:
+        self.found, self.row, self.seconds = found, row, seconds
+        self.token_ids = [int(t) for t in found.tokens[row, : int(found.lengths[row])]]
