@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import streamlit as st
@@ -12,8 +12,10 @@ from app import jobs, session
 from app.widgets.direction import choose_direction
 from app.widgets.watching import watch
 from workbench.checkpoint.components import parameters_by_component
-from workbench.decoding.system import Translation
+from workbench.decoding.system import System, Translation
 from workbench.decoding.translator import Translator
+from workbench.engines.loading import Engine, under
+from workbench.engines.packages import missing
 from workbench.errors import WorkbenchError
 from workbench.evaluation.quality import evaluate
 from workbench.evaluation.speed import benchmark
@@ -23,16 +25,21 @@ from workbench.subnetworks.extract import extract
 from workbench.tasks import Task
 
 SUBNETWORK = " ✂"  # marks the sub-network of a checkpoint, extracted when it is needed
+ENGINE_NAMES: dict[Engine, str] = {
+    "ctranslate2": "CTranslate2",
+    "ctranslate2-int8": "CTranslate2 int8",
+    "transformers": "transformers",
+}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One system's scores, speeds and translations."""
+    """One system's scores, translations and, once all are scored, speeds."""
 
     system: str
     parameters: int
     scores: pd.DataFrame
-    speeds: pd.DataFrame
+    speeds: pd.DataFrame | None  # not measured yet
     translations: tuple[Translation, ...]
 
 
@@ -42,40 +49,57 @@ def system(name: str, task: Task) -> Translator:
     return extract(model, [task], name=name) if name.endswith(SUBNETWORK) else model
 
 
-def measure(job: jobs.Job, models: Sequence[Translator], testset: TestSet, batch: int) -> None:
-    """Score and time each model in turn; each is a result as soon as it is done."""
+def under_engines(
+    job: jobs.Job, models: Sequence[Translator], engines: Sequence[Engine]
+) -> list[System]:
+    """The models, each dense one followed by itself under other engines."""
+    systems: list[System] = []
+    for model in models:
+        systems.append(model)
+        for engine in engines if model.config.is_dense else ():
+            job.report(0.0, f"{model.name}: converting for {ENGINE_NAMES[engine]}")
+            systems.append(under(model, engine, f"{model.name} · {ENGINE_NAMES[engine]}"))
+    return systems
+
+
+def measure(job: jobs.Job, models: Sequence[System], testset: TestSet, batch: int) -> None:
+    """Score each model, a result as soon as it is done; then time them all, in turns."""
     for index, model in enumerate(models):
 
-        def report(done: int, total: int, offset: float, what: str, index: int = index) -> None:
-            share = (index + offset + 0.5 * done / max(1, total)) / len(models)
-            job.report(share, f"{models[index].name}: {what}")
+        def report(done: int, total: int, index: int = index) -> None:
+            share = 0.5 * (index + done / max(1, total)) / len(models)
+            job.report(share, f"{models[index].name}: translating")
 
-        scores = evaluate(model, testset, progress=lambda d, t: report(d, t, 0.0, "translating"))
-        speeds = benchmark(
-            model,
-            batch_sizes=(1, batch),
-            batches=10,
-            source=testset.task.source,
-            target=testset.task.target,
-            progress=lambda d, t: report(d, t, 0.5, "timing"),
-        )
+        scores = evaluate(model, testset, progress=report)
         job.results.append(
             Measured(
                 model.name,
                 sum(parameters_by_component(model.config).values()),
                 scores.to_frame(),
-                speeds.to_frame(),
+                None,
                 scores.hypotheses[model.name][0],
             )
         )
+    speeds = benchmark(
+        models,
+        batch_sizes=(1, batch),
+        batches=10,
+        source=testset.task.source,
+        target=testset.task.target,
+        progress=lambda done, total: job.report(0.5 + 0.5 * done / total, "Timing, in turns"),
+    ).to_frame()
+    job.results[:] = [
+        replace(result, speeds=speeds[speeds["system"] == result.system]) for result in job.results
+    ]
 
 
 def show(results: Sequence[Measured], testset: TestSet) -> None:
     """The table, the chart, and the sentences that differ most."""
     scores = pd.concat([r.scores for r in results])
-    speeds = pd.concat([r.speeds for r in results])
+    timed = [r.speeds for r in results if r.speeds is not None]
+    speeds = pd.concat(timed) if timed else None
     metrics = list(dict.fromkeys(scores["metric"]))
-    batch = int(speeds["batch_size"].max())
+    batch = 0 if speeds is None else int(speeds["batch_size"].max())
     rows = []
     for r in results:
         row: dict[str, object] = {"System": r.system, "Parameters (M)": r.parameters / 1e6}
@@ -83,36 +107,50 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
             row[str(score.metric)] = score.score
             row[f"± {score.metric}"] = score.ci
             row["Length ratio"] = score.length_ratio
-        for speed in r.speeds.itertuples():
+        for speed in () if r.speeds is None else r.speeds.itertuples():
             if speed.batch_size == 1:
                 row |= {"p50 (ms)": speed.p50_ms, "p95 (ms)": speed.p95_ms}
             if speed.batch_size == batch:
                 row[f"Sentences/s, batch {batch}"] = speed.sentences_per_second
-        row["Compile (s)"] = r.speeds["compile_seconds"].sum()
+        if r.speeds is not None:
+            row["Compile (s)"] = r.speeds["compile_seconds"].sum()
+            row["Computed in"] = r.speeds["dtype"].iloc[0]
         rows.append(row)
     table = pd.DataFrame(rows)
     digits = {
-        c: st.column_config.NumberColumn(format="%.1f") for c in table.columns if c != "System"
+        c: st.column_config.NumberColumn(format="%.1f")
+        for c in table.columns
+        if c not in ("System", "Computed in")
     }
     digits |= {
         c: st.column_config.NumberColumn(format="%.2f") for c in ("Parameters (M)", "Length ratio")
     }
     st.dataframe(table, hide_index=True, width="stretch", column_config=digits)
-    one = speeds.iloc[0]
-    conditions = f"batch 1, greedy, {one['dtype']}, {one.device}, {one.threads} threads"
+    conditions = ""
+    if speeds is not None:
+        one = speeds.iloc[0]
+        dtypes = dict.fromkeys(speeds["dtype"])
+        computed = f"{one['dtype']}, " if len(dtypes) == 1 else ""
+        conditions = f"batch 1, greedy, {computed}{one.device}, {one.threads} threads"
     st.caption(
         f"{testset.task.label}, {len(testset)} captions written for this project: a smoke test,"
-        f" not a benchmark. Latency: {conditions}, tokenisation included; compiling apart."
-        " ±: 95 % bootstrap interval."
+        " not a benchmark."
+        + (
+            f" Latency, systems in turns: {conditions}, tokenisation included; compiling apart."
+            if conditions
+            else ""
+        )
+        + " ±: 95 % bootstrap interval."
     )
     signatures = dict(zip(scores["metric"], scores["signature"], strict=True))
     with st.expander("sacreBLEU signatures"):
         st.code("\n".join(f"{metric}: {signature}" for metric, signature in signatures.items()))
-    if len(results) > 1:
+    if speeds is not None and len(results) > 1:
         latency = speeds[speeds["batch_size"] == 1][["system", "p50_ms"]]
         first = scores[scores["metric"] == metrics[0]][["system", "score"]]
         points = first.merge(latency, on="system")
         st.altair_chart(quality_against_latency(points, metrics[0], conditions), width="stretch")
+    if len(results) > 1:
         differing = [
             {
                 "Source": source,
@@ -157,8 +195,22 @@ tasks = list(
     )
 )
 task = choose_direction(columns, tasks)
-left, right = st.columns([3, 9.6], vertical_alignment="bottom")
+left, middle, right = st.columns([3, 5, 4.6], vertical_alignment="bottom")
+installed: list[Engine] = [e for e in ENGINE_NAMES if not missing(e.removesuffix("-int8"))]
 batch = left.selectbox("Batch size for throughput", [8, 16, 32, 64], index=2)
+st.session_state.setdefault("engines", [])
+st.session_state["engines"] = [e for e in st.session_state["engines"] if e in installed]
+engines = middle.multiselect(
+    "Dense systems also under",
+    installed,
+    key="engines",
+    bind="query-params",
+    format_func=ENGINE_NAMES.__getitem__,
+    placeholder="other engines" if installed else "not installed",
+    disabled=not installed,
+    help="Measures what you would deploy: each dense system once more, converted for these engines."
+    " They need `pip install 'task-moe-workbench[engines]'`.",
+)
 running: jobs.Job | None = st.session_state.get("job")
 busy = running is not None and not running.finished
 if right.button(
@@ -169,7 +221,14 @@ if right.button(
         for model in models:
             model.config.check_task(task)
         testset = load_testset(CAPTIONS, task)
-        running = jobs.start(lambda job: measure(job, models, testset, batch))
+        if engines and not any(model.config.is_dense for model in models):
+            raise WorkbenchError(
+                "None of these systems is dense, so no other engine can run them. Add one with ✂ whose routing"
+                " is by task in both stacks, or a dense checkpoint."
+            )
+        running = jobs.start(
+            lambda job: measure(job, under_engines(job, models, engines), testset, batch)
+        )
         st.session_state["job"], st.session_state["compared"] = running, testset
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")

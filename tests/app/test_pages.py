@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.jobs import Job
+
 PAGES = Path(__file__).resolve().parents[2] / "app" / "views"
 
 
@@ -140,3 +142,40 @@ def test_choices_stand_in_the_address_by_the_names_of_the_command_line(
 def test_streamlit_finds_no_pages_of_its_own_kind():
     # It shows a directory of this name beside the script, bare, to whoever opens a link to a page on a fresh server.
     assert not (PAGES.parent / "pages").exists()
+
+
+@pytest.mark.slow
+def test_systems_are_timed_in_turns_and_dense_ones_under_other_engines_too() -> None:
+    test = opened("compare")
+    systems = ["captions-task-moe", "captions-task-moe ✂"]
+    test.multiselect(key="systems").set_value(systems).run()
+    test.multiselect(key="engines").set_value(["ctranslate2-int8"]).run()
+    press(test, "Compare")
+    job = test.session_state["job"]
+    assert finished(job) and not job.error, job.error
+    names = [*systems, "captions-task-moe ✂ · CTranslate2 int8"]
+    assert [result.system for result in job.results] == names
+    assert [list(result.speeds["batch_size"]) for result in job.results] == [[1, 32]] * 3
+    test.run()
+    assert not test.exception and not test.error
+    (table,) = [f.value for f in test.dataframe if "Computed in" in f.value]
+    assert list(table["System"]) == names
+    assert table["Computed in"].iloc[2].startswith("int8")
+
+
+def test_no_engine_is_asked_to_run_experts() -> None:
+    test = opened("compare")
+    test.multiselect(key="systems").set_value(["captions-task-moe"]).run()
+    test.multiselect(key="engines").set_value(["transformers"]).run()
+    press(test, "Compare")
+    assert ["None of these systems is dense" in error.value for error in test.error] == [True]
+    assert "job" not in test.session_state
+
+
+def finished(job: Job) -> bool:
+    """Whether a job ends within two minutes."""
+    for _ in range(1200):
+        if job.finished:
+            return True
+        time.sleep(0.1)
+    return False
