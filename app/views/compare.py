@@ -14,7 +14,7 @@ from app.widgets.watching import watch
 from workbench.checkpoint.components import parameters_by_component
 from workbench.decoding.system import System, Translation
 from workbench.decoding.translator import Translator
-from workbench.engines.loading import Engine, under
+from workbench.engines.loading import ENGINES, Engine, under
 from workbench.engines.packages import missing
 from workbench.errors import WorkbenchError
 from workbench.evaluation.quality import evaluate
@@ -25,11 +25,6 @@ from workbench.subnetworks.extract import extract
 from workbench.tasks import Task
 
 SUBNETWORK = " ✂"  # marks the sub-network of a checkpoint, extracted when it is needed
-ENGINE_NAMES: dict[Engine, str] = {
-    "ctranslate2": "CTranslate2",
-    "ctranslate2-int8": "CTranslate2 int8",
-    "transformers": "transformers",
-}
 
 
 @dataclass(frozen=True)
@@ -57,8 +52,8 @@ def under_engines(
     for model in models:
         systems.append(model)
         for engine in engines if model.config.is_dense else ():
-            job.report(0.0, f"{model.name}: converting for {ENGINE_NAMES[engine]}")
-            systems.append(under(model, engine, f"{model.name} · {ENGINE_NAMES[engine]}"))
+            job.report(0.0, f"{model.name}: converting for {engine}")
+            systems.append(under(model, engine))
     return systems
 
 
@@ -196,7 +191,7 @@ tasks = list(
 )
 task = choose_direction(columns, tasks)
 left, middle, right = st.columns([3, 5, 4.6], vertical_alignment="bottom")
-installed: list[Engine] = [e for e in ENGINE_NAMES if not missing(e.removesuffix("-int8"))]
+installed: list[Engine] = [e for e in ENGINES if not missing(e.removesuffix("-int8"))]
 batch = left.selectbox("Batch size for throughput", [8, 16, 32, 64], index=2)
 st.session_state.setdefault("engines", [])
 st.session_state["engines"] = [e for e in st.session_state["engines"] if e in installed]
@@ -205,7 +200,6 @@ engines = middle.multiselect(
     installed,
     key="engines",
     bind="query-params",
-    format_func=ENGINE_NAMES.__getitem__,
     placeholder="other engines" if installed else "not installed",
     disabled=not installed,
     help="Measures what you would deploy: each dense system once more, converted for these engines."

@@ -153,7 +153,7 @@ def test_systems_are_timed_in_turns_and_dense_ones_under_other_engines_too() -> 
     press(test, "Compare")
     job = test.session_state["job"]
     assert finished(job) and not job.error, job.error
-    names = [*systems, "captions-task-moe ✂ · CTranslate2 int8"]
+    names = [*systems, "captions-task-moe ✂@ctranslate2-int8"]
     assert [result.system for result in job.results] == names
     assert [list(result.speeds["batch_size"]) for result in job.results] == [[1, 32]] * 3
     test.run()

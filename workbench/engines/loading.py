@@ -20,13 +20,13 @@ from workbench.engines.with_transformers import Transformers
 
 Engine = Literal["ctranslate2", "ctranslate2-int8", "transformers"]
 
-_MAKERS: dict[str, Callable[[str, Translator], System]] = {
+_MAKERS: dict[Engine, Callable[[str, Translator], System]] = {
     "ctranslate2": CTranslate2,
     "ctranslate2-int8": lambda name, model: CTranslate2(name, model, "int8"),
     "transformers": Transformers,
 }
 #: Engines beside our own, as they are written after a checkpoint's `@`.
-ENGINES = tuple(_MAKERS)
+ENGINES: tuple[Engine, ...] = tuple(_MAKERS)
 
 
 @overload
@@ -71,14 +71,14 @@ def load(
     return under(Translator.load(path), engine)
 
 
-def under(model: Translator, engine: Engine, name: str = "") -> System:
-    """A dense `model` under another engine; `name` is else that of the model, `@` and the engine.
+def under(model: Translator, engine: Engine) -> System:
+    """A dense `model` under another engine, named as on the command line: NAME@ENGINE.
 
     Raises:
         EngineError: the engine is unknown, not installed, or cannot run this network.
     """
     check_engine(engine)
-    return _MAKERS[engine](name or f"{model.name}@{engine}", model)
+    return _MAKERS[engine](f"{model.name}@{engine}", model)
 
 
 def check_engine(engine: str) -> None:

@@ -15,6 +15,8 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
     conditions: how latency was measured: batch size, beam, device, dtype.
     """
     names = list(systems["system"])
+    low, high = systems["score"].min(), systems["score"].max()
+    spread = max(0.0, 1.0 - (high - low) / 2)  # room around scores that hardly differ
     base = alt.Chart(systems).encode(
         x=alt.X(
             "p50_ms:Q",
@@ -25,8 +27,8 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
         y=alt.Y(
             "score:Q",
             title=metric,
-            scale=alt.Scale(zero=False, nice=True, padding=24),
-            axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=5),
+            scale=alt.Scale(domain=[low - spread, high + spread], nice=True, padding=24),
+            axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=5, format=".1f"),
         ),
     )
     colour = alt.Color(
