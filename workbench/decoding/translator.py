@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -19,6 +20,7 @@ from workbench.config import ModelConfig
 from workbench.decoding.beam import beam_search
 from workbench.decoding.opening import check_fit, open_checkpoint
 from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
+from workbench.decoding.screening import Screen, make_screen
 from workbench.decoding.search import Found, Request, greedy
 from workbench.errors import WorkbenchError
 from workbench.languages import find_language
@@ -76,6 +78,7 @@ class Translator:
         self._graph, state = nnx.split(network)
         # Plain arrays: handing nnx's own state to a program costs more than a step of a small network.
         self._parameters, self._structure = jax.tree.flatten(state)
+        self._screen = _screen_of(network)
         self.programs = Programs(
             self._search, static_argnames=("capacity", "with_scores", "beam_size")
         )
@@ -223,15 +226,19 @@ class Translator:
     ) -> tuple[Found, float]:
         """Translate one batch: what was found, as numpy arrays, and the seconds it ran."""
         request, capacity = self.request(pieces, task, batch_size, max_length)
+        single = len(request.source) == 1 and beam_size == 1 and not with_scores
+        screen = self._screen if single else None
         program = self.programs.get(
             self._parameters,
+            screen,
             request,
+            single=screen is not None,
             capacity=capacity,
             with_scores=with_scores,
             beam_size=beam_size,
         )
         began = time.perf_counter()
-        found = jax.device_get(program(self._parameters, request))
+        found = jax.device_get(program(self._parameters, screen, request))
         return found, time.perf_counter() - began
 
     def request(
@@ -258,12 +265,18 @@ class Translator:
         return Request(source, same(encoder_id), same(decoder_id), same(language), limits), capacity
 
     def _search(
-        self, parameters: Any, request: Request, capacity: int, with_scores: bool, beam_size: int
+        self,
+        parameters: Any,
+        screen: Screen | None,
+        request: Request,
+        capacity: int,
+        with_scores: bool,
+        beam_size: int,
     ) -> Found:
         network = nnx.merge(self._graph, jax.tree.unflatten(self._structure, parameters))
         if beam_size > 1:
             return beam_search(network, request, capacity, beam_size)
-        return greedy(network, request, capacity, with_scores)
+        return greedy(network, request, capacity, with_scores, screen)
 
     def _join(
         self, parts: list[_Piece], joiner: str, compile_seconds: float, with_scores: bool
@@ -284,6 +297,15 @@ class Translator:
         # Published networks have a few more rows than their tokenizer has tokens.
         known = token_id < self.tokenizer.vocab_size
         return self.tokenizer.token(token_id) if known else f"<{token_id}>"
+
+
+def _screen_of(network: TranslationNetwork) -> Screen | None:
+    """The screen of a network that lies in float32 on one processor: elsewhere it gains nothing."""
+    embedding = network.embedding[...]
+    devices = embedding.devices()
+    if embedding.dtype != jnp.float32 or {device.platform for device in devices} != {"cpu"}:
+        return None
+    return jax.jit(make_screen)(embedding) if len(devices) == 1 else None
 
 
 class _Piece:
