@@ -21,18 +21,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import ctranslate2
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
 from flax import nnx
 
 from workbench.decoding.programs import Programs
+from workbench.decoding.screening import make_screen
 from workbench.decoding.search import greedy
 from workbench.decoding.translator import Translator
 from workbench.engines.export import convert, pieces_of
@@ -75,29 +74,21 @@ def workbench_system(model: Translator, task: Task, length: int, batch_size: int
     parameters, structure = jax.tree.flatten(state)
     end = model.config.eos_id
 
-    def endless_greedy(parameters: Any, request: Any) -> Any:
+    def endless_greedy(parameters: Any, screen: Any, request: Any) -> Any:
         network = nnx.merge(graph, jax.tree.unflatten(structure, parameters))
-
-        def endless(states: jax.Array) -> jax.Array:
-            # A comparison, which XLA fuses into the search for the best token; a write would copy the logits.
-            logits = network.logits_by_token(states)
-            return jnp.where(jnp.arange(logits.shape[0])[:, None] == end, -1e9, logits)
-
-        seen = SimpleNamespace(
-            config=network.config,
-            encode=network.encode,
-            decoder=network.decoder,
-            look_up=network.look_up,
-            positions=network.positions,
-            logits_by_token=endless,
+        return greedy(
+            network, request, capacity=length, with_scores=False, screen=screen, without=end
         )
-        return greedy(seen, request, capacity=length, with_scores=False)  # type: ignore[arg-type]
 
+    # As the translator does.
+    single = batch_size == 1
+    screen = jax.jit(make_screen)(model.network.embedding[...]) if single else None
     programs = Programs(endless_greedy)
 
     def decode(batch: list[list[int]]) -> Any:
         request, _ = model.request(batch, task, batch_size, length)
-        return jax.device_get(programs.get(parameters, request)(parameters, request))
+        program = programs.get(parameters, screen, request, single=single)
+        return jax.device_get(program(parameters, screen, request))
 
     return System(
         prepare=lambda batch: batch,

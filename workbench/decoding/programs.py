@@ -18,6 +18,17 @@ LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 #: Sentences that batches are padded to.
 BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
+#: On CPU, XLA's YNNPACK kernels are left out: they pack the weights anew at every product, which costs a decoding
+#: loop more than they gain it.
+_CPU_OPTIONS: dict[str, str | int] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+#: For one sentence, so are tree reductions, which cut small sums into several kernels, none of them vectorised,
+#: and the splitting of a kernel among threads, which takes longer to wake them than they save.
+_SINGLE_OPTIONS: dict[str, str | int] = {
+    **_CPU_OPTIONS,
+    "xla_disable_hlo_passes": "tree_reduction_rewriter,cpu-parallel-task-assigner",
+    "xla_cpu_prefer_vector_width": 512,
+}
+
 
 def bucket(size: int, sizes: tuple[int, ...]) -> int:
     """The smallest of `sizes` that holds `size`; `size` itself beyond the largest."""
@@ -40,28 +51,27 @@ class Programs:
         """How many shapes have been compiled."""
         return len(self._programs)
 
-    def get(self, *arguments: Any, **static: Any) -> Callable[..., Any]:
+    def get(self, *arguments: Any, single: bool = False, **static: Any) -> Callable[..., Any]:
         """The program for the shapes of these arguments, compiled now if it is new.
 
-        It is called with the arguments alone; the static ones are part of it.
+        It is called with the arguments alone; the static ones are part of it. single: compile it for the short
+        kernels of one sentence.
         """
-        key = (tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments)), tuple(static.items()))
+        shapes = tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments))
+        key = (shapes, single, tuple(static.items()))
         if key not in self._programs:
             began = time.perf_counter()
-            self._programs[key] = _compile(self._jitted.lower(*arguments, **static))
+            self._programs[key] = _compile(self._jitted.lower(*arguments, **static), single)
             self.compile_seconds += time.perf_counter() - began
         return self._programs[key]
 
 
-def _compile(lowered: Any) -> Callable[..., Any]:
-    """The compiled program; on CPU without XLA's fused YNNPACK kernels where they can be left out.
-
-    They pack the weights anew at every product, which costs a decoding loop more than they gain it.
-    """
+def _compile(lowered: Any, single: bool) -> Callable[..., Any]:
+    """The compiled program; on CPU with the options at the top, where this XLA knows them."""
     if jax.default_backend() != "cpu":
         return lowered.compile()
     try:
-        return lowered.compile(compiler_options={"xla_cpu_experimental_ynn_fusion_type": ""})
+        return lowered.compile(compiler_options=_SINGLE_OPTIONS if single else _CPU_OPTIONS)
     except jax.errors.JaxRuntimeError as error:
         if "No such compile option" not in str(error):
             raise

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from workbench.decoding.screening import Screen, choose
 from workbench.nn.network import TranslationNetwork
 from workbench.nn.transformer import Cache
 
@@ -60,18 +61,26 @@ class _State(NamedTuple):
 
 
 def greedy(
-    network: TranslationNetwork, request: Request, capacity: int, with_scores: bool
+    network: TranslationNetwork,
+    request: Request,
+    capacity: int,
+    with_scores: bool,
+    screen: Screen | None = None,
+    without: int | None = None,
 ) -> Found:
     """The most probable token at every step, until the end token or the sentence's limit.
 
     capacity: tokens there is room for, at least the largest limit; static, it shapes the cache. The loop ends
     as soon as every sentence has, so a roomy capacity costs memory rather than steps.
+    screen: of the network's embedding, for one sentence without scores: the same tokens, sooner on CPU.
+    without: a token that is never written.
     """
     config = network.config
     encoded = network.encode(request.source, request.encoder_task_ids)
     memory = network.decoder.memory(encoded)
     positions = network.positions(capacity + 1).astype(encoded.states.dtype)
     batch = request.source.shape[0]
+    assert screen is None or (batch == 1 and not with_scores)
 
     def read(tokens: jax.Array, position: jax.Array | int, cache: Cache) -> tuple[jax.Array, Cache]:
         x = network.look_up(tokens)[:, None] + positions[position]
@@ -80,11 +89,22 @@ def greedy(
         )
         return states[:, 0], cache
 
+    def logits_of(states: jax.Array) -> jax.Array:
+        logits = network.logits_by_token(states)
+        if without is None:
+            return logits
+        # A comparison, which XLA fuses into the search for the best token; a write would copy the logits.
+        return jnp.where(jnp.arange(logits.shape[0])[:, None] == without, -jnp.inf, logits)
+
     def write(state: _State) -> _State:
         # The decoder has read the end token, then reads the target language's: NLLB's prefix.
         states, cache = read(state.token, state.step + 1, state.cache)
-        logits = network.logits_by_token(states)
-        best, highest = first_argmax(logits)
+        if screen is not None:
+            in_full = lambda: first_argmax(logits_of(states))[0][0]  # noqa: E731
+            best = choose(screen, states[0], in_full, without)[None]
+        else:
+            logits = logits_of(states)
+            best, highest = first_argmax(logits)
         token = jnp.where(state.finished, config.pad_id, best)
         found = state.found
         scores = found.scores

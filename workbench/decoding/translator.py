@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -19,6 +21,7 @@ from workbench.decoding.beam import beam_search
 from workbench.decoding.hardware import device_name
 from workbench.decoding.opening import check_fit, open_checkpoint
 from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
+from workbench.decoding.screening import Screen, make_screen
 from workbench.decoding.search import Found, Request, SearchOptions, greedy
 from workbench.decoding.system import System
 from workbench.nn.network import TranslationNetwork
@@ -110,6 +113,15 @@ class Translator(System):
         """Spent on compiling so far."""
         return self.programs.compile_seconds
 
+    @cached_property
+    def _screen(self) -> Screen | None:
+        """The network's screen if it lies in float32 on one processor: elsewhere it gains nothing."""
+        embedding = self.network.embedding[...]
+        devices = embedding.devices()
+        if embedding.dtype != jnp.float32 or {device.platform for device in devices} != {"cpu"}:
+            return None
+        return jax.jit(make_screen)(embedding) if len(devices) == 1 else None
+
     def _run(
         self,
         pieces: list[list[int]],
@@ -119,14 +131,18 @@ class Translator(System):
         options: SearchOptions,
     ) -> tuple[Found, float]:
         request, capacity = self.request(pieces, task, batch_size, max_length)
+        single = len(request.source) == 1 and options.beam_size == 1 and not options.with_scores
+        screen = self._screen if single else None
         program = self.programs.get(
             self._parameters,
+            screen,
             request,
+            single=screen is not None,
             capacity=capacity,
             options=options,
         )
         began = time.perf_counter()
-        found = jax.device_get(program(self._parameters, request))
+        found = jax.device_get(program(self._parameters, screen, request))
         return found, time.perf_counter() - began
 
     def request(
@@ -153,11 +169,16 @@ class Translator(System):
         return Request(source, same(encoder_id), same(decoder_id), same(language), limits), capacity
 
     def _search(
-        self, parameters: Any, request: Request, capacity: int, options: SearchOptions
+        self,
+        parameters: Any,
+        screen: Screen | None,
+        request: Request,
+        capacity: int,
+        options: SearchOptions,
     ) -> Found:
         network = nnx.merge(self._graph, jax.tree.unflatten(self._structure, parameters))
         if options.beam_size > 1:
             return beam_search(
                 network, request, capacity, options.beam_size, options.early_stopping
             )
-        return greedy(network, request, capacity, options.with_scores)
+        return greedy(network, request, capacity, options.with_scores, screen)
