@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import streamlit as st
 
 from app.widgets.address import begin_one, keep
-from app.widgets.usage_statistics import statistics_on_captions
+from app.widgets.usage_statistics import choose_statistics, read_json
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
-from workbench.errors import WorkbenchError
 from workbench.subnetworks.cutting import cut_config
 from workbench.subnetworks.grouping import Group
 from workbench.subnetworks.importance import GRANULARITIES, METRICS
@@ -24,6 +22,7 @@ from workbench.subnetworks.prune import (
     Layer,
     check_kept,
     keep_experts,
+    prunable_layers,
     prune,
     select_experts,
     united,
@@ -84,13 +83,13 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
         )
         if file is None:
             return None
-        by_key = kept_from_json(_table(file.name, file.getvalue()), config, tasks, file.name)
+        by_key = kept_from_json(read_json(file.name, file.getvalue()), config, tasks, file.name)
         kept = united(by_key.values())
         check_kept(model, kept)
         words, name, method = f"experts listed in {file.name}", f"{model.name}-pruned", file.name
         make = lambda: keep_experts(model, kept, tasks, name, {"experts": method})  # noqa: E731
     else:
-        statistics = statistics_on_captions(path, model)
+        statistics = choose_statistics(path, model)
         if statistics is None:
             return None
         columns = st.columns(4)
@@ -109,6 +108,7 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
                 columns[3], "Budget is spent as", "algorithm", ALGORITHMS, _ALGORITHMS
             ),
         }
+        options |= _budgets_of_stacks(model, budget, options["algorithm"])
         by_key = select_experts(config, statistics, tasks, budget / 100, **options)
         kept = united(by_key.values())
         words = f"keep {budget} %, " + ", ".join(f"{k} {v}" for k, v in options.items())
@@ -127,7 +127,7 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
 
 def plan_merging(path: Path, model: Translator, tasks: Sequence[Task]) -> Plan | None:
     """The settings of merging, and what they lead to; None until that is known. Raises WorkbenchError."""
-    statistics = statistics_on_captions(path, model)
+    statistics = choose_statistics(path, model)
     if statistics is None:
         return None
     columns = st.columns(3)
@@ -158,6 +158,28 @@ def _budget(place: Any) -> int:
     )
 
 
+def _budgets_of_stacks(model: Translator, budget: int, algorithm: str) -> dict[str, float]:
+    """`encoder_keep` and `decoder_keep` where they differ from the budget of both."""
+    stacks = {stack for stack, _ in prunable_layers(model)}
+    if len(stacks) < 2 or algorithm == "global":
+        return {}
+    if not st.checkbox("A budget for each stack", key="stacks", bind="query-params"):
+        return {}
+    return {
+        f"{stack}_keep": place.slider(
+            f"{stack.capitalize()} experts to keep",
+            1,
+            100,
+            budget,
+            format="%d %%",
+            key=f"{stack}-keep",
+            bind="query-params",
+        )
+        / 100
+        for stack, place in zip(("encoder", "decoder"), st.columns(2), strict=True)
+    }
+
+
 def _choice(
     place: Any,
     label: str,
@@ -176,10 +198,3 @@ def _choice(
     )
     keep(key, chosen, names[0])
     return chosen
-
-
-def _table(name: str, data: bytes) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"))
-    except ValueError as error:  # of which UnicodeDecodeError is one
-        raise WorkbenchError(f"{name} is not valid JSON: {error}.") from error

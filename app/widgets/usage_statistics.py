@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -11,9 +13,10 @@ from app import jobs, session
 from app.widgets.watching import watch
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
 from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.routing.gathering import gather_statistics
-from workbench.routing.statistics import Statistics
+from workbench.routing.statistics import Statistics, read_statistics
 from workbench.tasks import Task
 
 #: A checkpoint and the version of its files.
@@ -54,11 +57,52 @@ def gather(job: jobs.Job, model: Translator) -> None:
     job.results.append(found)
 
 
-def statistics_on_captions(path: Path, model: Translator) -> Statistics | None:
-    """The statistics, or None and what leads to them: a button, or the job that gathers them."""
+def choose_statistics(path: Path, model: Translator) -> Statistics | None:
+    """The statistics of the captions or of a file; None, and what leads to them, until there are some.
+
+    Raises:
+        WorkbenchError: the file has no statistics of this model.
+    """
     place = path, session.version_of(path)
-    if place in known():
-        return known()[place]
+    if place not in known():
+        return _from_file(model) or _on_captions(place, model)
+    gathered = known()[place]
+    with st.expander("Statistics: the bundled captions, unless you give others"):
+        own = _from_file(model)
+        st.download_button(
+            "Those of the captions as JSON",
+            lambda: json.dumps(gathered.to_json()),
+            f"{model.name}-statistics.json",
+            icon=":material/download:",
+        )
+    return own or gathered
+
+
+def _from_file(model: Translator) -> Statistics | None:
+    file = st.file_uploader(
+        "Statistics of your own corpus, JSON",
+        "json",
+        key="statistics-file",
+        help="What `workbench prune --save-statistics` or `workbench usage` wrote, or the table of Koishekenov et"
+        " al. (2022).",
+    )
+    return (
+        None
+        if file is None
+        else read_statistics(read_json(file.name, file.getvalue()), model.config, file.name)
+    )
+
+
+def read_json(name: str, data: bytes) -> Any:
+    """What an uploaded file holds. Raises WorkbenchError if it is not JSON."""
+    try:
+        return json.loads(data.decode("utf-8"))
+    except ValueError as error:  # of which UnicodeDecodeError is one
+        raise WorkbenchError(f"{name} is not valid JSON: {error}.") from error
+
+
+def _on_captions(place: Place, model: Translator) -> Statistics | None:
+    """The statistics of the captions, or None and what leads to them: a button, or the job that gathers them."""
     tasks = on_captions(model.config)
     if not tasks:
         st.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.jobs import Job
+from tests.models import EN_DE
+from workbench.decoding.translator import Translator
+from workbench.routing.gathering import gather_statistics
 
 PAGES = Path(__file__).resolve().parents[2] / "app" / "views"
 
@@ -102,10 +106,14 @@ def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: A
     keep.set_value(1).run()
     assert "router chooses 2" in test.error[0].value
     keep.set_value(50).run()
+    (own,) = [box for box in test.checkbox if box.label == "A budget for each stack"]
+    own.check().run()
+    test.slider(key="decoder-keep").set_value(25).run()
     press(test, "Prune and report")
     ended(test, "making")
     (made,) = test.session_state["making"].job.results
     assert made.network.config.encoder.experts == 8  # of 16
+    assert made.network.config.decoder.experts == 4
     assert [row.task for row in made.found.rows] == ["eng_Latn-deu_Latn"] * 2
     assert {"BLEU", "Δ BLEU", "Repetition"} <= set(test.dataframe[0].value.columns)
     again = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
@@ -125,6 +133,18 @@ def test_a_list_of_kept_experts_is_imported_or_refused_in_one_line(token_routed:
     test.file_uploader[0].upload("bad.json", b'{"global": [0, 1, 99]}').run()
     assert "of another model" in test.error[0].value
     assert "Prune and report" not in [button.label for button in test.button]
+
+
+def test_statistics_are_imported_or_refused_in_one_line(token_routed: AppTest) -> None:
+    test = token_routed
+    model = Translator.load(PAGES.parents[1] / "checkpoints" / "captions-token-moe")
+    lines = {task: (["A dog."], ["Ein Hund."]) for task in [EN_DE]}
+    table = gather_statistics(model, lines).to_json()
+    test.file_uploader[0].upload("own.json", json.dumps(table).encode()).run()
+    assert not test.exception and not test.error
+    assert "Prune and report" in [button.label for button in test.button]
+    test.file_uploader[0].upload("bad.json", b"[1").run()
+    assert "bad.json is not valid JSON" in test.error[0].value
 
 
 def test_choices_stand_in_the_address_by_the_names_of_the_command_line(
