@@ -181,9 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if other is not None:
         low = dataclasses.replace(recipe.objective, compute="bfloat16")
         steps |= {
-            "workbench, mixed": workbench_step(
-                network, dataclasses.replace(recipe, objective=low)
-            ),
+            "workbench, mixed": workbench_step(network, dataclasses.replace(recipe, objective=low)),
             "transformers, mixed": transformers_step(other, recipe, config.pad_id, mixed=True),
         }
     if twin is not None:

@@ -68,16 +68,15 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
         normaliser = exponentials.sum(axis=-1, keepdims=True)
         total = (highest + jnp.log(normaliser))[:, 0]
         is_label = jnp.arange(vocabulary) == label[:, None]
-        right = jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1)
+        right = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
         smoothed = total - (1 - smoothing) * right - smoothing * logits.mean(axis=-1)
-        target = jnp.where(is_label, 1 - smoothing, 0.0) + smoothing / vocabulary
-        gradient = (exponentials / normaliser - target) * weight[:, None]
+        rest = smoothing / vocabulary
+        target = jnp.where(is_label, 1 - smoothing + rest, rest) * weight[:, None]
+        gradient = exponentials * (weight[:, None] / normaliser) - target
         low = gradient.astype(embedding.dtype)
         sums = (smoothed * weight).sum(), ((total - right) * weight).sum()
         d_states = jnp.matmul(low, embedding, preferred_element_type=jnp.float32)
-        d_embedding += jnp.matmul(
-            gradient.astype(h.dtype).T, h, preferred_element_type=jnp.float32
-        )
+        d_embedding += jnp.matmul(gradient.astype(h.dtype).T, h, preferred_element_type=jnp.float32)
         return d_embedding, (*sums, d_states.astype(h.dtype))
 
     nothing = jnp.zeros(embedding.shape, jnp.float32)
