@@ -1,17 +1,22 @@
 """Training throughput of a dense network, beside the same network in PyTorch with transformers.
 
-    python -m benchmarks.training_speed [--data DIR] [--batches 24] [--rounds 3] [--compile] [--json]
+    python -m benchmarks.training_speed [--data DIR] [--batches 16] [--rounds 3] [--mixed] [--compile] [--json]
 
 The step of `workbench train` (its update function, its allocator settings, its batches) beside
 M2M100ForConditionalGeneration: same shape, same weights at the start, same batches, label smoothing, dropout,
 Adam with gradients clipped to a norm of 1, float32, the same threads, in one process, taking turns batch by
 batch. Compiling and warm-up come before and are reported apart. Before any of it, the loss of the first batch
 with dropout off is computed by both from the same weights, and printed.
+
+`--mixed` adds both in mixed precision: ours with the recipe's `compute = "bfloat16"`, PyTorch under
+torch.autocast in bfloat16, each with float32 weights. A claim compares like with like: float32 with float32,
+mixed with mixed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import tempfile
@@ -89,8 +94,13 @@ def open_there(network: TranslationNetwork, text: Text, directory: Path) -> Any:
     return there
 
 
-def transformers_step(there: Any, recipe: Recipe, pad_id: int) -> Callable[[Batch], None]:
-    """One step of training in PyTorch: fused Adam, fused clipping, gradients freed rather than zeroed."""
+def transformers_step(
+    there: Any, recipe: Recipe, pad_id: int, mixed: bool = False
+) -> Callable[[Batch], None]:
+    """One step of training in PyTorch: fused Adam, fused clipping, gradients freed rather than zeroed.
+
+    mixed: whether the forward pass runs under autocast in bfloat16, as PyTorch's manual has it.
+    """
     there.train()
     parameters = [p for p in there.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(
@@ -103,7 +113,9 @@ def transformers_step(there: Any, recipe: Recipe, pad_id: int) -> Callable[[Batc
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad(set_to_none=True)
-        their_loss(there, batch, recipe, pad_id).backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            loss = their_loss(there, batch, recipe, pad_id)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, recipe.objective.clip, foreach=True)
         optimizer.step()
         schedule.step()
@@ -134,7 +146,10 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_options(parser, batches=16)
     parser.add_argument(
-        "--compile", action="store_true", help="a third system: the same under torch.compile"
+        "--mixed", action="store_true", help="both systems in mixed precision (bfloat16) as well"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="one more system: the same under torch.compile"
     )
     return parser.parse_args(arguments)
 
@@ -153,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         there = open_there(network, text, Path(scratch) / "checkpoint")
         twin = open_there(network, text, Path(scratch) / "twin") if options.compile else None
+        other = open_there(network, text, Path(scratch) / "mixed") if options.mixed else None
     ours, theirs = first_losses(network, there, batches[0], recipe)
     if abs(ours - theirs) > 1e-4 * abs(theirs):
         raise SystemExit(
@@ -162,6 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "workbench": workbench_step(network, recipe),
         "transformers": transformers_step(there, recipe, config.pad_id),
     }
+    if other is not None:
+        low = dataclasses.replace(recipe.objective, compute="bfloat16")
+        steps |= {
+            "workbench, mixed": workbench_step(network, dataclasses.replace(recipe, objective=low)),
+            "transformers, mixed": transformers_step(other, recipe, config.pad_id, mixed=True),
+        }
     if twin is not None:
         # Shapes are few, so each gets a program of its own, as ours do.
         compiled = torch.compile(twin, dynamic=False)
@@ -189,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "vocabulary": config.vocabulary,
         "batch_tokens": recipe.data.batch_tokens,
         "batch_shapes": sorted({batch.source.shape for batch in batches}),
-        "dtype": "float32",
+        "dtype": "float32; mixed: products in bfloat16",
         "threads": THREADS,
         "data": options.data or "packaged captions",
         "first_loss": {"workbench": ours, "transformers": theirs},

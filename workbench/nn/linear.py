@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from workbench.nn.products import product
+
 LAYER_NORM_EPSILON = 1e-5
 
 
@@ -24,7 +26,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., outputs]."""
-        return x @ self.kernel[...] + self.bias[...]
+        return product(x, self.kernel[...]) + self.bias[...]
 
 
 class LayerNorm(nnx.Module):

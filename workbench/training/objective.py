@@ -28,9 +28,10 @@ def smoothed_cross_entropy(
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted sums of label-smoothed and of plain cross-entropy, in nats, of `labels` [N].
 
-    Logits are `states` [N, D] times the transpose of `embedding` [V, D]; `weights` [N] is zero where a label
-    does not count. The smoothed target puts 1 - smoothing on the label and spreads `smoothing` evenly over
-    all V tokens (Szegedy et al. 2016, section 7). Logits are never held all at once: the gradient of the
+    Logits are `states` [N, D] times the transpose of `embedding` [V, D], in mixed precision where the states are
+    float32 and the embedding bfloat16 (see `workbench.nn.products`); `weights` [N] is zero where a label does
+    not count. The smoothed target puts 1 - smoothing on the label and spreads `smoothing` evenly over all V
+    tokens (Szegedy et al. 2016, section 7). Logits are never held all at once: the gradient of the
     first sum is made chunk by chunk together with it; rows of weight zero are put last, and chunks that hold
     nothing else are left out. The second sum has no gradient.
     """
@@ -58,19 +59,25 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
 
     def some(d_embedding, part):  # type: ignore[no-untyped-def]
         h, label, weight = part
-        logits = jnp.matmul(h, embedding.T, preferred_element_type=jnp.float32)
+        # Rounded to the embedding's type, summed in float32.
+        logits = jnp.matmul(
+            h.astype(embedding.dtype), embedding.T, preferred_element_type=jnp.float32
+        )
         highest = logits.max(axis=-1, keepdims=True)
         exponentials = jnp.exp(logits - highest)
         normaliser = exponentials.sum(axis=-1, keepdims=True)
         total = (highest + jnp.log(normaliser))[:, 0]
         is_label = jnp.arange(vocabulary) == label[:, None]
-        right = jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1)
+        right = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
         smoothed = total - (1 - smoothing) * right - smoothing * logits.mean(axis=-1)
-        target = jnp.where(is_label, 1 - smoothing, 0.0) + smoothing / vocabulary
-        gradient = ((exponentials / normaliser - target) * weight[:, None]).astype(h.dtype)
+        rest = smoothing / vocabulary
+        target = jnp.where(is_label, 1 - smoothing + rest, rest) * weight[:, None]
+        gradient = exponentials * (weight[:, None] / normaliser) - target
+        low = gradient.astype(embedding.dtype)
         sums = (smoothed * weight).sum(), ((total - right) * weight).sum()
-        d_embedding += jnp.matmul(gradient.T, h, preferred_element_type=jnp.float32)
-        return d_embedding, (*sums, (gradient @ embedding).astype(h.dtype))
+        d_states = jnp.matmul(low, embedding, preferred_element_type=jnp.float32)
+        d_embedding += jnp.matmul(gradient.astype(h.dtype).T, h, preferred_element_type=jnp.float32)
+        return d_embedding, (*sums, d_states.astype(h.dtype))
 
     nothing = jnp.zeros(embedding.shape, jnp.float32)
     d_embedding, (smoothed, plain, d_states) = jax.lax.scan(chunk, nothing, split)
@@ -127,7 +134,7 @@ def training_loss(
         cross_entropy = _summed_over(mesh, recipe.label_smoothing)
     smoothed, plain = cross_entropy(
         states.reshape(-1, states.shape[-1]),
-        network.embedding[...],
+        network.embedding[...].astype(recipe.compute),
         batch.labels.reshape(-1),
         counted.reshape(-1),
     )

@@ -114,12 +114,19 @@ def _deal(rows: jax.Array, count: int) -> jax.Array:
 
 
 def computed(parameters: Any, kind: str) -> Any:
-    """The parameters in the type that a step computes in; the routers' stay float32."""
+    """The parameters in the type that a step computes in; the routers' stay float32.
+
+    On CPU bfloat16 stands for products alone, those with the kernels of linear maps (see
+    `workbench.nn.products`): everything else is slower in it there. The experts' are float32 then.
+    """
     if kind == "float32":
         return parameters
+    products_only = jax.default_backend() == "cpu"
 
     def cast(path: Any, leaf: jax.Array) -> jax.Array:
-        return leaf if "router" in jax.tree_util.keystr(path) else leaf.astype(kind)
+        name = jax.tree_util.keystr(path)
+        kept = "router" in name or (products_only and "kernel" not in name)
+        return leaf if kept else leaf.astype(kind)
 
     return jax.tree_util.tree_map_with_path(cast, parameters)
 

@@ -1,0 +1,45 @@
+"""Matrix products in mixed precision: operands rounded to bfloat16, sums and results in float32."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel`, x [..., K], kernel [K, N]; mixed where x is float32 and the kernel bfloat16.
+
+    Mixed (Micikevicius et al. 2018, arXiv 1710.03740): x is rounded to bfloat16 right before the product, whose
+    terms are summed in float32 and stay so. Anything else is JAX's own product.
+    """
+    if x.dtype != jnp.float32 or kernel.dtype != jnp.bfloat16:
+        return x @ kernel
+    return _mixed(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _mixed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _rounded(x, kernel, 0)
+
+
+def _forward(x, kernel):  # type: ignore[no-untyped-def]
+    return _rounded(x, kernel, 0), (x, kernel)
+
+
+def _backward(kept, gradient):  # type: ignore[no-untyped-def]
+    x, kernel = kept
+    # XLA:CPU has no bfloat16 product along the first axes of both: it would round, and widen again.
+    return _rounded(gradient, kernel, 1), (x.T @ gradient).astype(kernel.dtype)
+
+
+_mixed.defvjp(_forward, _backward)
+
+
+def _rounded(x: jax.Array, kernel: jax.Array, axis: int) -> jax.Array:
+    """The product of x [N, K] and `kernel` along its `axis`, which has length K."""
+    return jax.lax.dot_general(
+        x.astype(kernel.dtype),
+        kernel,
+        (((1,), (axis,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
