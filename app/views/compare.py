@@ -132,6 +132,7 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
         " not a benchmark."
         + (
             f" Latency, systems in turns: {conditions}, tokenisation included; compiling apart."
+            " Taken beside this page and its browser: for figures, `workbench bench`."
             if conditions
             else ""
         )

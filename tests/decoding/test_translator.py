@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.models import EN_DE, KINDS, captions, tiny_tokenizer, translator
+from tests.models import EN_DE, KINDS, captions, new_translator, tiny_tokenizer, translator
 from workbench.decoding.search import first_argmax
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -126,6 +126,14 @@ def test_the_limit_is_kept_to_the_token():
     longer = model.translate(captions()[:8], "en", "de", batch_size=8, max_length=LENGTH)
     for short, long in zip(outputs, longer, strict=True):
         assert long.token_ids[:3] == short.token_ids
+
+
+def test_a_limit_above_the_usual_one_is_kept_alone_and_in_a_batch():
+    model = new_translator(max_positions=128)
+    texts, limit = captions()[:4], 110  # a batch of these has room for 96 or less by itself
+    alone = [model.translate([t], "en", "de", batch_size=1, max_length=limit)[0] for t in texts]
+    assert max(len(output.token_ids) for output in alone) == limit
+    assert_same(model.translate(texts, "en", "de", batch_size=8, max_length=limit), alone)
 
 
 def test_a_limit_beyond_the_positions_is_cut_to_them():

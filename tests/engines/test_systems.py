@@ -11,6 +11,7 @@ import pytest
 import workbench as wb
 from tests.models import EN_DE, captions
 from workbench.cli.main import main
+from workbench.decoding.system import System
 from workbench.decoding.translator import Translator
 from workbench.engines import packages
 from workbench.engines.loading import ENGINES, load, split_engine, under
@@ -31,7 +32,7 @@ def small() -> Translator:
 
 
 @pytest.fixture(scope="module")
-def systems(small) -> dict[str, wb.Translator]:
+def systems(small) -> dict[str, System]:
     return {engine: under(small, engine) for engine in ENGINES}
 
 

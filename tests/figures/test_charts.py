@@ -56,6 +56,11 @@ def test_a_chart_is_drawn_with_its_marks(chart: alt.LayerChart) -> None:
     assert specification["title"]["text"]
 
 
+def test_equal_scores_have_room_around_them() -> None:
+    chart = quality_against_latency(POINTS.assign(score=25.0), "BLEU", "").to_dict()
+    assert chart["layer"][0]["encoding"]["y"]["scale"]["domain"] == [24.0, 26.0]
+
+
 def test_the_heat_map_names_the_level_of_chance() -> None:
     assert "50%" in expert_heat_map(USAGE, "decoder", 1, 2).to_dict()["title"]["subtitle"]
 

@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 #: What JAX calls them; the CPU stays at hand beside an accelerator.
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
+#: What a command that only uses a checkpoint can compute in.
+_DTYPES = ("float32", "bfloat16")
+
 #: Bytes from which a load is announced.
 _LARGE = 10**8
+
+
+#: What commands that only translate say of their checkpoints.
+SYSTEM = (
+    "checkpoint directory or hub id; a dense one with @ctranslate2, @ctranslate2-int8 or @transformers after"
+    " it runs under that engine"
+)
 
 
 def new_command(
@@ -146,25 +156,9 @@ def choose_device(args: argparse.Namespace, dtypes: Sequence[str] = ("float32",)
         raise WorkbenchError(_no_device(args.device))
 
 
-def load_models(
-    args: argparse.Namespace,
-    paths: Sequence[str],
-    dtypes: Sequence[str] = ("float32", "bfloat16"),
-) -> list[Translator]:
-    """The checkpoints at `paths`, directories or hub ids, on the chosen device in the chosen type."""
-    choose_device(args, dtypes)
-    from workbench.decoding.translator import Translator
-
-    models = []
-    for path in paths:
-        _announce(path, args.dtype)
-        models.append(Translator.load(path, args.dtype))
-    return models
-
-
 def load_systems(args: argparse.Namespace, names: Sequence[str]) -> list[System]:
-    """The systems that `names` mean: checkpoints as in `load_models`, those with an `@ENGINE` under that engine."""
-    choose_device(args, ("float32", "bfloat16"))
+    """The checkpoints that `names` mean, each under the engine after its `@`, on the chosen device in the chosen type."""
+    choose_device(args, _DTYPES)
     from workbench.engines.loading import check_engine, load, split_engine
 
     chosen = [split_engine(name) for name in names]
@@ -176,13 +170,6 @@ def load_systems(args: argparse.Namespace, names: Sequence[str]) -> list[System]
         _announce(path, args.dtype)
         systems.append(load(path, args.dtype, engine=engine) if engine else load(path, args.dtype))
     return systems
-
-
-#: What commands that only translate say of their checkpoints.
-SYSTEM = (
-    "checkpoint directory or hub id; a dense one with @ctranslate2, @ctranslate2-int8 or @transformers after"
-    " it runs under that engine"
-)
 
 
 def _announce(path: str, dtype: str) -> None:
@@ -198,8 +185,12 @@ def _announce(path: str, dtype: str) -> None:
 
 
 def load_model(args: argparse.Namespace) -> Translator:
-    """The one checkpoint of a command."""
-    return load_models(args, [args.checkpoint])[0]
+    """The one checkpoint of a command, a directory or hub id, on the chosen device in the chosen type."""
+    choose_device(args, _DTYPES)
+    from workbench.decoding.translator import Translator
+
+    _announce(args.checkpoint, args.dtype)
+    return Translator.load(args.checkpoint, args.dtype)
 
 
 def read_input(path: str) -> list[str]:

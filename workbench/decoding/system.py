@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from workbench.config import ModelConfig
 from workbench.decoding.search import Found, SearchOptions
@@ -39,6 +40,19 @@ class Translation(str):
         return str.__str__(self)
 
 
+class Batch(NamedTuple):
+    """What a system translates at once.
+
+    pieces: token ids of sources, the language's first and the end token last. task: their direction. size: most
+    pieces in a batch of this call. max_length: as given to `System.translate`.
+    """
+
+    pieces: list[list[int]]
+    task: Task
+    size: int
+    max_length: int | None
+
+
 class System(ABC):
     """A network with its tokenizer, ready to translate; what runs the network is for the subclass to say.
 
@@ -64,15 +78,8 @@ class System(ABC):
         return 0.0
 
     @abstractmethod
-    def _run(
-        self,
-        pieces: list[list[int]],
-        task: Task,
-        batch_size: int,
-        max_length: int | None,
-        options: SearchOptions,
-    ) -> tuple[Found, float]:
-        """Translate one batch of token ids: what was found, as numpy arrays, and the seconds it ran."""
+    def _run(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
+        """Translate one batch: what was found, as numpy arrays, and the seconds it ran."""
 
     def task(self, source: str, target: str) -> Task:
         """The task from `source` to `target`, written in any accepted way.
@@ -131,7 +138,7 @@ class System(ABC):
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             found, seconds = self._run(
-                [pieces[i] for i in chosen], task, batch_size, max_length, options
+                Batch([pieces[i] for i in chosen], task, batch_size, max_length), options
             )
             for row, i in enumerate(chosen):
                 results[i] = _Piece(found, row, seconds / len(chosen))
@@ -166,9 +173,10 @@ class System(ABC):
             owners += [owner] * len(parts)
         return pieces, owners
 
-    def limit(self, ids: Sequence[int], max_length: int | None) -> int:
-        """Tokens to write for a piece, at most, the end token included."""
-        return min(max_length or 2 * len(ids) + 32, self.config.max_positions - 2)
+    def limits(self, pieces: Sequence[Sequence[int]], max_length: int | None) -> list[int]:
+        """Tokens to write for each piece, at most, the end token included."""
+        most = self.config.max_positions - 2
+        return [min(max_length or 2 * len(ids) + 32, most) for ids in pieces]
 
     def _join(
         self, parts: list[_Piece], joiner: str, compile_seconds: float, with_scores: bool

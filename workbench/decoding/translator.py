@@ -23,7 +23,7 @@ from workbench.decoding.opening import check_fit, open_checkpoint
 from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
 from workbench.decoding.screening import Screen, make_screen
 from workbench.decoding.search import Found, Request, SearchOptions, greedy
-from workbench.decoding.system import System
+from workbench.decoding.system import Batch, System
 from workbench.nn.network import TranslationNetwork
 from workbench.tasks import Task
 from workbench.text.tokenizer import Tokenizer
@@ -122,15 +122,8 @@ class Translator(System):
             return None
         return jax.jit(make_screen)(embedding) if len(devices) == 1 else None
 
-    def _run(
-        self,
-        pieces: list[list[int]],
-        task: Task,
-        batch_size: int,
-        max_length: int | None,
-        options: SearchOptions,
-    ) -> tuple[Found, float]:
-        request, capacity = self.request(pieces, task, batch_size, max_length)
+    def _run(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
+        request, capacity = self.request(*batch)
         single = len(request.source) == 1 and options.beam_size == 1 and not options.with_scores
         screen = self._screen if single else None
         program = self.programs.get(
@@ -159,10 +152,10 @@ class Translator(System):
         length = min(bucket(max(map(len, pieces)), LENGTHS), max(positions, max(map(len, pieces))))
         capacity = min(max(2 * length + 32, max_length or 0), positions - 2)
         source = np.full((rows, length), self.config.pad_id, np.int32)
-        limits = np.zeros(rows, np.int32)
         for row, ids in enumerate(pieces):
             source[row, : len(ids)] = ids
-            limits[row] = self.limit(ids, max_length)
+        limits = np.zeros(rows, np.int32)
+        limits[: len(pieces)] = self.limits(pieces, max_length)
         encoder_id, decoder_id = self.config.task_ids(task)
         language = self.tokenizer.language_id(task.target)
         same = lambda value: np.full(rows, value, np.int32)  # noqa: E731

@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.checkpoint.staging import whole_directory
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
-from workbench.engines.packages import QUANTIZATIONS, EngineError, need
+from workbench.engines.packages import QUANTIZATIONS, EngineError, need, without_progress_bars
 from workbench.text.tokenizer import Tokenizer
 
 _README = """# {name}, for CTranslate2
@@ -79,7 +79,10 @@ def convert(dense: Path, place: Path, quantization: str) -> None:
     from ctranslate2.converters import TransformersConverter
 
     try:
-        TransformersConverter(str(dense)).convert(str(place), quantization=quantization, force=True)
+        with without_progress_bars():
+            TransformersConverter(str(dense)).convert(
+                str(place), quantization=quantization, force=True
+            )
     except (RuntimeError, ValueError, KeyError) as error:
         raise EngineError(f"CTranslate2 cannot convert this checkpoint: {error}") from error
 

@@ -11,12 +11,11 @@ import jax
 
 from workbench.decoding.hardware import processors
 from workbench.decoding.search import Found, SearchOptions
-from workbench.decoding.system import System
+from workbench.decoding.system import Batch, System
 from workbench.decoding.translator import Translator
 from workbench.engines.export import check_dense, convert, pieces_of
 from workbench.engines.found import rows_found
 from workbench.engines.packages import need
-from workbench.tasks import Task
 
 
 class CTranslate2(System):
@@ -61,21 +60,14 @@ class CTranslate2(System):
         """What weights are held in, and after it, if it is another, what is computed in between."""
         return str(self._engine.compute_type)
 
-    def _run(
-        self,
-        pieces: list[list[int]],
-        task: Task,
-        batch_size: int,
-        max_length: int | None,
-        options: SearchOptions,
-    ) -> tuple[Found, float]:
-        limits = [self.limit(ids, max_length) for ids in pieces]
-        language = self._tokens[self.tokenizer.language_id(task.target)]
-        source = [[self._tokens[i] for i in ids] for ids in pieces]
+    def _run(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
+        limits = self.limits(batch.pieces, batch.max_length)
+        language = self._tokens[self.tokenizer.language_id(batch.task.target)]
+        source = [[self._tokens[i] for i in ids] for ids in batch.pieces]
         began = time.perf_counter()
         results = self._engine.translate_batch(
             source,
-            target_prefix=[[language]] * len(pieces),
+            target_prefix=[[language]] * len(source),
             beam_size=options.beam_size,
             length_penalty=1,
             max_batch_size=0,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,11 @@ import jax
 
 from workbench.decoding.hardware import processors
 from workbench.decoding.search import Found, SearchOptions
-from workbench.decoding.system import System
+from workbench.decoding.system import Batch, System
 from workbench.decoding.translator import Translator
 from workbench.engines.export import check_dense
 from workbench.engines.found import rows_found
-from workbench.engines.packages import need
-from workbench.tasks import Task
+from workbench.engines.packages import need, without_progress_bars
 
 
 class Transformers(System):
@@ -42,7 +39,7 @@ class Transformers(System):
         with tempfile.TemporaryDirectory() as scratch:
             dense = Path(scratch) / "m2m100"
             model.save(dense)
-            with _without_progress_bars():
+            with without_progress_bars():
                 network: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(dense)
         self._network = network.eval().to("cuda" if jax.default_backend() == "gpu" else "cpu")
 
@@ -56,26 +53,20 @@ class Transformers(System):
         """What is computed in."""
         return str(self._network.dtype).removeprefix("torch.")
 
-    def _run(
-        self,
-        pieces: list[list[int]],
-        task: Task,
-        batch_size: int,
-        max_length: int | None,
-        options: SearchOptions,
-    ) -> tuple[Found, float]:
+    def _run(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
         torch, pad = self._torch, self.config.pad_id
-        limits = [self.limit(ids, max_length) for ids in pieces]
-        width = max(map(len, pieces))
+        limits = self.limits(batch.pieces, batch.max_length)
+        width = max(map(len, batch.pieces))
         began = time.perf_counter()
         source = torch.tensor(
-            [[*ids, *[pad] * (width - len(ids))] for ids in pieces], device=self._network.device
+            [[*ids, *[pad] * (width - len(ids))] for ids in batch.pieces],
+            device=self._network.device,
         )
         with torch.inference_mode():
             output = self._network.generate(
                 input_ids=source,
                 attention_mask=(source != pad).long(),
-                forced_bos_token_id=self.tokenizer.language_id(task.target),
+                forced_bos_token_id=self.tokenizer.language_id(batch.task.target),
                 num_beams=options.beam_size,
                 do_sample=False,
                 length_penalty=1.0,
@@ -102,19 +93,6 @@ class Transformers(System):
                 for step, row in zip(steps, written, strict=True)
             ]
         return rows_found(written, limits, scores, pad), seconds
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _length(row: list[int], eos_id: int) -> int:

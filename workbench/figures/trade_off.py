@@ -35,7 +35,7 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
         "system:N",
         title=None,
         scale=alt.Scale(domain=names, range=[theme.category(i) for i in range(len(names))]),
-        legend=alt.Legend(orient="bottom", columns=3, labelLimit=260),
+        legend=alt.Legend(orient="bottom", columns=1, labelLimit=260),
     )
     shape = alt.Shape(
         "system:N",
@@ -55,6 +55,8 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
     )
     return theme.styled(
         alt.layer(points).properties(
-            title=theme.title(f"{metric} over latency", conditions), width="container", height=320
+            title=theme.title(f"{metric} over latency", conditions),
+            width="container",
+            height=290 + 18 * len(names),
         )
     )
