@@ -107,21 +107,24 @@ def assert_same_arrays(model: Translator, there):
 def assert_same_tokens(model: Translator, there):
     source, _ = batch(model)
     language = model.tokenizer.language_id("deu_Latn")
-    with torch.no_grad():
-        written = there.generate(
-            input_ids=torch.tensor(source, dtype=torch.long),
-            attention_mask=torch.tensor(source != 1, dtype=torch.long),
-            forced_bos_token_id=language,
-            num_beams=1,
-            do_sample=False,
-            max_length=LENGTH + 2,
-        ).numpy()
-    outputs = model.translate(list(TEXTS), "en", "de", batch_size=8, max_length=LENGTH)
-    assert len({output.token_ids for output in outputs}) > 1
-    for output, row in zip(outputs, written, strict=True):
-        assert row[:2].tolist() == [2, language]
-        assert tuple(row[2 : 2 + len(output.token_ids)]) == output.token_ids
-        assert (row[2 + len(output.token_ids) :] == 1).all()
+    for beam_size in (1, 4):
+        with torch.no_grad():
+            written = there.generate(
+                input_ids=torch.tensor(source, dtype=torch.long),
+                attention_mask=torch.tensor(source != 1, dtype=torch.long),
+                forced_bos_token_id=language,
+                num_beams=beam_size,
+                do_sample=False,
+                max_length=LENGTH + 2,
+            ).numpy()
+        outputs = model.translate(
+            list(TEXTS), "en", "de", beam_size=beam_size, batch_size=8, max_length=LENGTH
+        )
+        assert beam_size > 1 or len({output.token_ids for output in outputs}) > 1
+        for output, row in zip(outputs, written, strict=True):
+            assert row[:2].tolist() == [2, language]
+            assert tuple(row[2 : 2 + len(output.token_ids)]) == output.token_ids
+            assert (row[2 + len(output.token_ids) :] == 1).all()
 
 
 SHAPES = {
