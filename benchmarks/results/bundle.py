@@ -2,13 +2,13 @@
 
     python -m benchmarks.results.bundle runs/captions-* --data data/multi30k
 
-What is scored is what is shipped: the weights as they are stored, read back.
+What is scored is what is shipped: the weights as they are stored, read back. The trunk, from which the others start,
+goes beside the recipes.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from workbench.evaluation.testset import load_testset
 from workbench.training.recipe import recipe_from
 from workbench.training.recipe_file import to_toml
 
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+ROOT = Path(__file__).parents[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--data", type=Path, default=Path("data/multi30k"))
     parser.add_argument("--split", default="test_2016_flickr")
-    parser.add_argument("-o", "--output", type=Path, default=CHECKPOINTS)
+    parser.add_argument("-o", "--output", type=Path, default=ROOT, help="has checkpoints, recipes")
     args = parser.parse_args(arguments)
     for run in args.runs:
         place = bundle(run, args.data, args.split, args.output)
@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{place}: {size / 2**20:.1f} MiB", file=sys.stderr)
 
 
-def bundle(run: Path, data: Path, split: str, output: Path) -> Path:
+def bundle(run: Path, data: Path, split: str, root: Path) -> Path:
     """Store, read back, score, write the card, and only then take the old checkpoint's place."""
     model = Translator.load(run / "checkpoint")
+    output = root / ("recipes" if _is_trunk(model.provenance["recipe"]) else "checkpoints")
     # What other tools shall open as it is stays in a format that they read.
     stored = "bfloat16" if model.config.is_dense else "int8"
     with tempfile.TemporaryDirectory(dir=output, prefix=".new-") as temporary:
@@ -56,7 +57,7 @@ def bundle(run: Path, data: Path, split: str, output: Path) -> Path:
         model.save(made, stored)
         place = output / model.provenance["recipe"]["name"]
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(Path(temporary) / "replaced")
         made.rename(place)
     return place
 
@@ -86,8 +87,11 @@ def card(
     made = model.provenance
     recipe = recipe_from(made["recipe"])
     routing = recipe.model
+    is_trunk = _is_trunk(made["recipe"])
     what = (
-        "A dense baseline without experts."
+        "Dense, trained at a constant learning rate: not to translate with, but to start others from."
+        if is_trunk
+        else "A dense baseline without experts."
         if model.config.is_dense
         else f"Experts in every {_nth(routing.sparse_step)} layer of both stacks, {routing.experts} a layer,"
         f" {routing.top_k} of them chosen by {routing.encoder_routing} in the encoder and by"
@@ -103,13 +107,17 @@ def card(
         terms=terms_of(recipe.data.directory if made["operation"] == "train" else "multi30k"),
         recipe=to_toml(made["recipe"]),
         command=made["command"],
-        hardware=f"{made['hardware']}; without the trunk that it starts from, which is the same for all bundled"
-        " checkpoints",
+        hardware=made["hardware"]
+        + ("" if is_trunk else "; without the trunk that all start from, `recipes/captions-trunk`"),
         seconds=seconds,
         scores=scores,
         scored_on=f"Multi30k {split}, 1,000 sentences a direction, greedy search, of the weights as stored here."
         f" sacreBLEU: {', '.join(f'`{one}`' for one in signatures)}.",
     )
+
+
+def _is_trunk(recipe: dict[str, Any]) -> bool:
+    return not recipe["run"].get("start_from")
 
 
 def _nth(step: int) -> str:

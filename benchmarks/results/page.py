@@ -83,10 +83,11 @@ def _introduction(runs: Runs) -> str:
             f" {sum(about['parameters'].values()) / 1e6:.1f}M parameters in the dense one. Scores: {about['testset']},"
             f" {about['sentences']:,} sentences a direction, {about['search']}, sacreBLEU"
             f" (`{about['signatures'][about['tasks'][0]]}`; into Chinese with `tok:zh`).",
-            "All systems but the bilingual ones start from the same dense trunk (`recipes/captions-trunk.toml`, one"
-            f" for each seed) and take {recipe['run']['steps']:,} further steps with the same data in the same order;"
-            " experts are upcycled from the trunk's feed-forward blocks, half of their units drawn anew."
-            f" {len(scored)} runs, {hours:.1f} hours of training without the trunks, on {_hardware(scored)}."
+            "All systems but the bilingual ones start from one dense trunk (`recipes/captions-trunk`) and take"
+            f" {recipe['run']['steps']:,} further steps with the same data in the same order; experts are upcycled from"
+            " the trunk's feed-forward blocks, half of their units drawn anew. A seed is of those steps: of the order"
+            " of the data, the new units and routers, dropout; the trunk is the same for all seeds."
+            f" {len(scored)} runs, {hours:.1f} hours of training without the trunk, on {_hardware(scored)}."
             " Numbers of the paper stand beside ours for their order, not for their size.",
         ]
     )
@@ -336,7 +337,6 @@ def _again() -> str:
     return """## Again
 
 ```
-workbench train recipes/captions-trunk.toml --data DIR -o runs/captions-trunk
 for n in dense token-moe sentence-moe task-moe hybrid-moe; do
     workbench train recipes/captions-$n.toml --data DIR -o runs/captions-$n; done
 for n in static-target pair-pair source-target pair-token target-token token-pair bilingual-en-de bilingual-en-fr; do
@@ -347,7 +347,9 @@ python -m benchmarks.results.page
 ```
 
 `DIR` holds Multi30k as `{train,val,test_2016_flickr}.{en,de,fr,cs,es,uk,ar,zh}.gz`. Another seed: `--set run.seed=1`
-for the trunk and all that starts from it (`--set run.start_from=…`). The tables as data frames and charts:
+and a folder of its own. The trunk is in the repository; to make it anew: `workbench train
+recipes/captions-trunk.toml --data DIR -o runs/captions-trunk`, then `python -m benchmarks.results.bundle
+runs/captions-trunk --data DIR`. The tables as data frames and charts:
 `notebooks/results.ipynb`. The numbers behind the page, sentence by sentence: `benchmarks/results/scores`."""
 
 

@@ -28,6 +28,7 @@ from workbench.training.memory import keep_freed_memory
 from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
+from workbench.training.stacks import spread_tasks
 from workbench.training.state import KEPT, StateStore
 from workbench.training.text import training_text, validation_text
 from workbench.training.upcycling import start_from, start_from_non_experts
@@ -137,7 +138,10 @@ def _begin(
     """The network's structure, the arrays before the first step, and the step."""
 
     def fresh() -> TranslationNetwork:
-        return TranslationNetwork(config, rngs=nnx.Rngs(recipe.run.seed))
+        network = TranslationNetwork(config, rngs=nnx.Rngs(recipe.run.seed))
+        if recipe.run.task_experts == "even":
+            spread_tasks(network)
+        return network
 
     if mesh is None or start:
         network = fresh()

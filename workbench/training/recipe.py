@@ -108,6 +108,8 @@ class RunRecipe:
         "all"  # what is taken of start_from; the rest is drawn anew
     )
     fresh_units: float = 0.5  # share of each expert's hidden units drawn anew when upcycling
+    # What task routers begin with: any experts, or each task the ones that static assignment would give it.
+    task_experts: Literal["random", "even"] = "even"
     log_every: int = 50  # steps between lines of metrics
     valid_every: int = 500  # steps between validations
     save_every: int = 500  # steps between resumable states
