@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from workbench.config import ConfigError, RouterConfig, StackConfig
 from workbench.nn.feed_forward import ExpertFeedForward
@@ -85,9 +85,8 @@ def spread_tasks(network: TranslationNetwork) -> None:
     Gates are shared out among the chosen experts alone, so an expert that no task begins with gets no gradient
     from the translations and, but for the load-balance loss, stays unused.
     """
-    for (_, shape), stack in zip(
-        network.config.stacks, (network.encoder, network.decoder), strict=True
-    ):
+    stacks: tuple[Any, ...] = network.encoder, network.decoder
+    for (_, shape), stack in zip(network.config.stacks, stacks, strict=True):
         router = shape.router
         if router is None or router.granularity != "task" or router.assignment:
             continue
