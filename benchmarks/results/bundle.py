@@ -104,7 +104,7 @@ def card(
         summary=f"{what} For {len(recipe.tasks)} directions, to and from English; it translates captions of"
         f" photographs, and little else. Weights stored as {stored}.",
         languages=recipe.languages,
-        terms=terms_of(recipe.data.directory if made["operation"] == "train" else "multi30k"),
+        terms=terms_of(recipe.data.directory),
         recipe=to_toml(made["recipe"]),
         command=made["command"],
         hardware=made["hardware"]

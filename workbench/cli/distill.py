@@ -159,15 +159,18 @@ def _describe(
 
     lines = read_metrics(plan.output / "metrics.jsonl")
     seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
+    # The recipe as it was given: with where the student's text lay it would be of this machine alone.
+    settings = {key: value for key, value in record["settings"].items() if key != "recipe"}
+    kept = {key: value for key, value in record.items() if key != "text"}
     model.provenance = {
         "operation": "distill",
         **made_by(args.command_line, seconds),
-        "recipe": record["settings"]["recipe"],
-        "distillation": {key: value for key, value in record.items() if key != "text"},
+        "recipe": json.loads(json.dumps(recipe_table(plan.recipe))),
+        "distillation": {**kept, "settings": settings},
         "parents": [{"name": str(plan.teacher), "sha256": sha256(plan.teacher / WEIGHTS)}],
     }
     start = "from its teacher's non-expert weights" if plan.start_from_teacher else "anew"
-    start = plan.recipe.run.start_from or start
+    start = f"from {plan.recipe.run.start_from}" if plan.recipe.run.start_from else start
     model.card = model_card(
         plan.recipe.name,
         summary=f"A student of the Task-MoE workbench for {len(plan.recipe.tasks)} directions, trained on the"
