@@ -51,8 +51,15 @@ $(TEST): $(APP) requirements/test.txt
 app: setup
 	$(BIN)/workbench app --port $(PORT)
 
+# Gradients take XLA three times as long to compile as to compile badly, and the tests of training run few steps.
+# All other tests, those of training from the command line among them, run what users run.
+QUICK_XLA := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+# ARGS may choose tests that only one of the two has: pytest then ends with 5.
+NO_MATCH := test $$? = 5 -a -n '$(ARGS)'
 test: check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	XLA_FLAGS="$(QUICK_XLA)" $(PYTEST) tests/training || $(NO_MATCH)
+	$(PYTEST) --ignore tests/training || $(NO_MATCH)
 
 check: test-setup
 	$(BIN)/ruff format --check

@@ -20,7 +20,7 @@ from workbench.training.recipe import recipe_from
 
 ROOT = Path(__file__).parents[2]
 #: These runs last a few steps: their time is XLA's.
-QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def start(devices, *arguments):
