@@ -56,7 +56,7 @@ app: setup
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 # ARGS may choose tests that only one of the two has: pytest then ends with 5.
-NO_MATCH := test $$? = 5 -a -n '$(ARGS)'
+NO_MATCH = $(if $(ARGS),test $$? = 5,false)
 test: check
 	XLA_FLAGS="$(QUICK_XLA)" $(PYTEST) tests/training || $(NO_MATCH)
 	$(PYTEST) --ignore tests/training || $(NO_MATCH)
