@@ -17,13 +17,18 @@ from workbench.languages import find_language
 
 
 def in_words(stack: StackConfig) -> str:
-    """A stack in words, e.g. `2 layers, 8 experts in layer 1 by target, top 2`."""
+    """A stack in words, e.g. `2 layers, 8 experts in layer 1, 2 chosen by target`."""
     words = f"{stack.depth} layers"
     if stack.router is None:
         return f"{words}, dense"
-    where = ", ".join(map(str, stack.expert_layers))
+    counts = stack.experts_by_layer or (stack.experts,)
+    few, many = min(counts), max(counts)
+    experts = f"{many}" if few == many else f"{few} to {many}"
+    layers = ", ".join(map(str, stack.expert_layers))
+    where = f"layer{'s' if len(stack.expert_layers) > 1 else ''} {layers}"
+    how = "assigned" if stack.router.assignment else "chosen"
     by = stack.router.task_key or stack.router.granularity
-    return f"{words}, {stack.experts} experts in layer {where} by {by}, top {stack.router.top_k}"
+    return f"{words}, {experts} experts in {where}, {stack.router.top_k} {how} by {by}"
 
 
 def size_of(path: Path) -> int:
