@@ -37,7 +37,9 @@ def hardware() -> str:
     """What JAX computes on, and how many processors there are."""
     from workbench.decoding.hardware import device_name, processors
 
-    return f"{device_name()}, {platform.machine()}, {processors()} threads"
+    count = processors()
+    threads = f"{count} thread" + "s" * (count > 1)
+    return f"{device_name()}, {platform.machine()}, {threads}"
 
 
 def _versions() -> dict[str, str]:
