@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results.counts import SCORES, Scored, sentence_counts
+from benchmarks.results.counts import SCORES, Scored, bleu, sentence_counts
 from benchmarks.results.systems import ZERO_SHOT, system_of
 from workbench.checkpoint.components import parameters_by_component
 from workbench.cli.provenance import hardware
@@ -28,7 +28,9 @@ from workbench.decoding.translator import Translator
 from workbench.evaluation.testset import load_testset
 from workbench.routing.gathering import gather_statistics
 from workbench.tasks import Task, parse_task
+from workbench.text.pairs import read_pairs
 from workbench.training.metrics import read_metrics
+from workbench.training.teacher_text import SPLIT
 
 _BATCH = 64
 
@@ -96,8 +98,34 @@ def score_run(run: Path, data: Path, split: str, limit: int | None = None) -> Sc
             # [tasks, layers, E], the share of a task's tokens that chose the expert, at any rank
             "chosen": np.round(statistics.top2, 4).tolist(),
         }
+    if model.provenance["operation"] == "distill":
+        about["teacher_text"] = teacher_text(run, data, trained)
     name = system_of(recipe["name"])
     return Scored(name, recipe["run"]["seed"], counts, json.loads(json.dumps(about)))
+
+
+def teacher_text(
+    run: Path, data: Path, tasks: Sequence[Task], limit: int = 3000
+) -> dict[str, dict[str, float]]:
+    """How the text that a student learned from stands to the references that it took the place of.
+
+    Task -> BLEU of the teacher's translations of the first `limit` training sentences, and the different words in
+    them over those in the references (of Chinese, characters).
+    """
+    written, given = (read_pairs(place, SPLIT, tasks) for place in (run / "distilled", data))
+    found = {}
+    for task in tasks:
+        reference = dict(zip(*given.direction(task), strict=True))
+        pairs = [(t, reference[s]) for s, t in zip(*written.direction(task), strict=True)]
+        texts, references = (list(side) for side in zip(*pairs[:limit], strict=True))
+        counts = sentence_counts(texts, references, task.target)[0].sum(axis=0)
+        cut = list if task.target.startswith("zho") else str.split
+        words = [len({word for line in side for word in cut(line)}) for side in (texts, references)]
+        found[str(task)] = {
+            "bleu": round(float(bleu(counts)), 2),
+            "words": round(words[0] / words[1], 3),
+        }
+    return found
 
 
 def zero_shot(model: Translator) -> list[Task]:
