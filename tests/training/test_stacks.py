@@ -3,15 +3,14 @@
 from collections import Counter
 from typing import get_args
 
-import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.models import TASKS, config, network, stack
+from tests.models import TASKS
 from workbench.cli.upcycle import _ROUTINGS
 from workbench.config import ConfigError
-from workbench.training.stacks import RoutingName, even_assignment, routed_stack, spread_tasks
+from workbench.training.stacks import RoutingName, even_assignment, routed_stack
 
 
 def made(routing, **options):
@@ -52,22 +51,6 @@ def test_assigned_experts_are_different_and_evenly_used(keys, experts, data):
     used = Counter(expert for row in rows for expert in row)
     counts = [used[expert] for expert in range(experts)]
     assert max(counts) - min(counts) <= 1
-
-
-def test_spread_tasks_begin_with_experts_of_their_own_and_nearly_equal_gates():
-    shape = config("token", stack("target", experts=8))
-    spread = network(shape)
-    spread_tasks(spread)
-    router = shape.decoder.router
-    ids = jnp.arange(len(router.keys))
-    (layer,) = (layer for layer in spread.decoder.layers if hasattr(layer.ffn, "router"))
-    routing = layer.ffn.router(jnp.zeros((len(ids), 1, shape.d_model)), None, ids)
-    chosen = [sorted(row) for row in routing.experts[:, 0].tolist()]
-    assert chosen == [list(row) for row in even_assignment(router.keys, 8, 2)]
-    assert {expert for row in chosen for expert in row} == set(range(8))
-    assert 0.4 < float(routing.gates.min()) < 0.5
-    others = jnp.sort(routing.logits[:, 0], axis=-1)[:, :-2]
-    assert float(jnp.abs(others).max()) < 0.6
 
 
 def test_what_no_stack_can_be_is_explained():

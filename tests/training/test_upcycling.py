@@ -1,14 +1,19 @@
 """Upcycling: a network with experts that says what the dense one says, before any training."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import EN_DE, LANGUAGES, TASKS, config, network, new_translator, translator
+from tests.models import EN_DE, LANGUAGES, TASKS, config, network, new_translator, stack, translator
 from workbench.config import StackConfig
 from workbench.errors import WorkbenchError
-from workbench.training.upcycling import start_from, upcycle
+from workbench.training.loop import _begin
+from workbench.training.recipe import recipe_from
+from workbench.training.stacks import even_assignment
+from workbench.training.upcycling import spread_tasks, start_from, upcycle
+from workbench.training.update import make_optimizer
 
 
 def outputs(made, task=EN_DE):
@@ -46,8 +51,8 @@ def test_the_upcycled_network_gives_the_dense_ones_logits(encoder, decoder, top_
     model = upcycle(translator("dense", "dense"), encoder, decoder, experts=4, top_k=top_k)
     np.testing.assert_allclose(outputs(model.network), wanted, rtol=1e-4, atol=2e-4)
     assert model.config.tasks == TASKS and model.config.languages == LANGUAGES
-    for (_, stack), routing in zip(model.config.stacks, (encoder, decoder), strict=True):
-        assert (stack.router is None) == (routing == "dense")
+    for (_, shape), routing in zip(model.config.stacks, (encoder, decoder), strict=True):
+        assert (shape.router is None) == (routing == "dense")
 
 
 def test_experts_are_as_many_and_where_they_were_asked_for():
@@ -124,3 +129,41 @@ def test_what_cannot_be_upcycled_is_explained(stacks, options, says):
 def test_a_network_with_experts_is_no_start():
     with pytest.raises(WorkbenchError, match="dense-token has experts in its decoder"):
         upcycle(translator("dense", "token"), "token", "token")
+
+
+def test_spread_tasks_begin_with_experts_of_their_own_and_nearly_equal_gates():
+    shape = config("token", stack("target", experts=8))
+    spread = network(shape)
+    spread_tasks(spread)
+    router = shape.decoder.router
+    ids = jnp.arange(len(router.keys))
+    (layer,) = (layer for layer in spread.decoder.layers if hasattr(layer.ffn, "router"))
+    routing = layer.ffn.router(jnp.zeros((len(ids), 1, shape.d_model)), None, ids)
+    chosen = [sorted(row) for row in routing.experts[:, 0].tolist()]
+    assert chosen == [list(row) for row in even_assignment(router.keys, 8, 2)]
+    assert {expert for row in chosen for expert in row} == set(range(8))
+    assert 0.4 < float(routing.gates.min()) < 0.5
+    others = jnp.sort(routing.logits[:, 0], axis=-1)[:, :-2]
+    assert float(jnp.abs(others).max()) < 0.6
+
+
+@pytest.mark.parametrize("begin_with", ["even", "random"])
+def test_a_run_begins_with_the_experts_that_its_recipe_says(begin_with):
+    data = {"directory": "-", "languages": ["en", "de", "fr", "cs"], "pivot": "en"}
+    run = {"task_experts": begin_with, "seed": 1}
+    recipe = recipe_from(
+        {"name": "x", "data": data, "model": {"decoder_routing": "target"}, "run": run}
+    )
+    shape = config("dense", stack("target", experts=8))
+    graph, trained, _ = _begin(recipe, shape, make_optimizer(recipe.objective, 1), None, None)
+    keys = shape.decoder.router.keys
+    (layer,) = (
+        layer
+        for layer in nnx.merge(graph, trained.parameters).decoder.layers
+        if hasattr(layer.ffn, "router")
+    )
+    routing = layer.ffn.router(
+        jnp.zeros((len(keys), 1, shape.d_model)), None, jnp.arange(len(keys))
+    )
+    chosen = [tuple(sorted(row)) for row in routing.experts[:, 0].tolist()]
+    assert (chosen == list(even_assignment(keys, 8, 2))) == (begin_with == "even")

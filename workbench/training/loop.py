@@ -28,10 +28,9 @@ from workbench.training.memory import keep_freed_memory
 from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
-from workbench.training.stacks import spread_tasks
 from workbench.training.state import KEPT, StateStore
 from workbench.training.text import training_text, validation_text
-from workbench.training.upcycling import start_from, start_from_non_experts
+from workbench.training.upcycling import spread_tasks, start_from, start_from_non_experts
 from workbench.training.update import Trained, begin, make_optimizer, make_update, pad_rows
 from workbench.training.validation import Validator
 from workbench.training.vocabulary import lines_by_language, recipe_line_counts, sampled_lines

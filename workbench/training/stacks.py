@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from workbench.config import ConfigError, RouterConfig, StackConfig
-from workbench.nn.feed_forward import ExpertFeedForward
-from workbench.nn.network import TranslationNetwork
 from workbench.tasks import Task, TaskKey, key_of
 
 #: What a stack's router looks at. "dense" is a stack without experts; after "static-" the experts of each
@@ -77,20 +75,3 @@ def even_assignment(keys: Sequence[str], experts: int, top_k: int) -> tuple[tupl
     return tuple(
         tuple((row * top_k + rank) % experts for rank in range(top_k)) for row in range(len(keys))
     )
-
-
-def spread_tasks(network: TranslationNetwork) -> None:
-    """Let every task router of a new network begin with the experts of `even_assignment`, in place.
-
-    Gates are shared out among the chosen experts alone, so an expert that no task begins with gets no gradient
-    from the translations and, but for the load-balance loss, stays unused.
-    """
-    stacks: tuple[Any, ...] = network.encoder, network.decoder
-    for (_, shape), stack in zip(network.config.stacks, stacks, strict=True):
-        router = shape.router
-        if router is None or router.granularity != "task" or router.assignment:
-            continue
-        for layer in stack.layers:
-            if isinstance(layer.ffn, ExpertFeedForward):
-                experts = layer.ffn.router.experts
-                layer.ffn.router.prefer(even_assignment(router.keys, experts, router.top_k))

@@ -1,4 +1,4 @@
-"""Starting a network from a trained one, its feed-forward blocks becoming experts where needed."""
+"""How a network starts: from a trained one, its blocks becoming experts where needed, and with which experts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
 from workbench.nn.network import TranslationNetwork
-from workbench.training.stacks import RoutingName, routed_stack
+from workbench.training.stacks import RoutingName, even_assignment, routed_stack
 
 
 def upcycle(
@@ -43,7 +43,7 @@ def upcycle(
         experts: in each layer that has them. top_k: how many of them are chosen.
         every: one in so many layers of a routed stack gets experts.
         fresh_units: as in `start_from`.
-        seed: of the routers' random start.
+        seed: of the routers' random start; tasks are spread over the experts, see `spread_tasks`.
         name: of the result.
 
     Raises:
@@ -53,6 +53,7 @@ def upcycle(
     if not 0 <= fresh_units < 1:
         raise WorkbenchError(f"fresh_units is {fresh_units}: give a share from 0 to below 1.")
     network = TranslationNetwork(config, rngs=nnx.Rngs(seed))
+    spread_tasks(network)
     start_from(network, model.network, fresh_units)
     name = name or f"{model.name}-{encoder}-{decoder}"
     return Translator(
@@ -157,6 +158,23 @@ def start_from(
                     _copy(getattr(new, name), getattr(old, name), f"{stack} layer {index} {name}")
         _copy(new_stack.layer_norm, old_stack.layer_norm, f"{stack} norm")
     _copy_embedding(network, trained)
+
+
+def spread_tasks(network: TranslationNetwork) -> None:
+    """Let every task router of a new network begin with the experts of `even_assignment`, in place.
+
+    Gates are shared out among the chosen experts alone, so an expert that no task begins with gets no gradient
+    from the translations and, but for the load-balance loss, stays unused.
+    """
+    stacks: tuple[Any, ...] = network.encoder, network.decoder
+    for (_, shape), stack in zip(network.config.stacks, stacks, strict=True):
+        router = shape.router
+        if router is None or router.granularity != "task" or router.assignment:
+            continue
+        for layer in stack.layers:
+            if isinstance(layer.ffn, ExpertFeedForward):
+                experts = layer.ffn.router.experts
+                layer.ffn.router.prefer(even_assignment(router.keys, experts, router.top_k))
 
 
 def _copy(new: nnx.Module, old: nnx.Module, where: str) -> None:
