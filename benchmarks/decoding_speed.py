@@ -83,12 +83,12 @@ def workbench_system(model: Translator, task: Task, length: int, batch_size: int
     # As the translator does.
     single = batch_size == 1
     screen = jax.jit(make_screen)(model.network.embedding[...]) if single else None
-    programs = Programs(endless_greedy)
+    programs = Programs(endless_greedy, parameters=parameters)
 
     def decode(batch: list[list[int]]) -> Any:
         request, _ = model.request(batch, task, batch_size, length)
-        program = programs.get(parameters, screen, request, single=single)
-        return jax.device_get(program(parameters, screen, request))
+        program = programs.get(screen, request, single=single)
+        return jax.device_get(program(screen, request))
 
     return System(
         prepare=lambda batch: batch,

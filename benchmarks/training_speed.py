@@ -4,9 +4,10 @@
 
 The step of `workbench train` (its update function, its allocator settings, its batches) beside
 M2M100ForConditionalGeneration: same shape, same weights at the start, same batches, label smoothing, dropout,
-Adam with gradients clipped to a norm of 1, float32, the same threads, in one process, taking turns batch by
-batch. Compiling and warm-up come before and are reported apart. Before any of it, the loss of the first batch
-with dropout off is computed by both from the same weights, and printed.
+Adam with gradients clipped to a norm of 1, float32, the same threads and allocator settings, each in a process of
+its own, taking turns batch by batch with a rest between. Compiling and warm-up come before and are reported
+apart. Before any of it, the loss of the first batch with dropout off is computed by both from the same
+weights, and printed.
 
 `--mixed` adds both in mixed precision: ours with the recipe's `compute = "bfloat16"`, PyTorch under
 torch.autocast in bfloat16, each with float32 weights. A claim compares like with like: float32 with float32,
@@ -20,7 +21,8 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,10 @@ import transformers
 from flax import nnx
 
 from benchmarks.training_steps import (
-    Text,
+    Step,
     add_options,
     conditions,
+    in_own_process,
     new_network,
     read_text,
     take_turns,
@@ -74,10 +77,10 @@ def their_loss(there: Any, batch: Batch, recipe: Recipe, pad_id: int) -> Any:
     )
 
 
-def open_there(network: TranslationNetwork, text: Text, directory: Path) -> Any:
-    """The network in transformers, through a checkpoint, with dropout where ours has it."""
-    Translator("speed", network.config, text.tokenizer, network).save(directory)
-    rate = text.recipe.objective.dropout
+def open_there(directory: Path, recipe: Recipe) -> Any:
+    """The network of a checkpoint in transformers, with dropout where ours has it."""
+    torch.set_num_threads(THREADS)
+    rate = recipe.objective.dropout
     there = transformers.AutoModelForSeq2SeqLM.from_pretrained(
         directory,
         attn_implementation="sdpa",
@@ -94,14 +97,27 @@ def open_there(network: TranslationNetwork, text: Text, directory: Path) -> Any:
     return there
 
 
-def transformers_step(
-    there: Any, recipe: Recipe, pad_id: int, mixed: bool = False
-) -> Callable[[Batch], None]:
+def our_step(directory: Path, recipe: Recipe) -> Step:
+    """The step of `workbench train` on the network of a checkpoint."""
+    jax.config.update("jax_platforms", "cpu")
+    keep_freed_memory()
+    enable_compilation_cache()
+    return workbench_step(Translator.load(directory).network, recipe)
+
+
+def their_step(
+    directory: Path, recipe: Recipe, pad_id: int, mixed: bool = False, compiled: bool = False
+) -> Step:
     """One step of training in PyTorch: fused Adam, fused clipping, gradients freed rather than zeroed.
 
-    mixed: whether the forward pass runs under autocast in bfloat16, as PyTorch's manual has it.
+    mixed: whether the forward pass runs under autocast in bfloat16, as PyTorch's manual has it. compiled: by
+    torch.compile, a program for each shape.
     """
+    keep_freed_memory()
+    there = open_there(directory, recipe)
     there.train()
+    if compiled:
+        there = torch.compile(there, dynamic=False)
     parameters = [p for p in there.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(
         parameters, lr=recipe.objective.learning_rate, betas=(0.9, 0.98), eps=1e-9, fused=True
@@ -158,37 +174,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     jax.config.update("jax_platforms", "cpu")
     options = read_arguments(arguments)
-    torch.set_num_threads(THREADS)
-    keep_freed_memory()
-    enable_compilation_cache()
     text = read_text(options)
     recipe, batches = text.recipe, text.batches
     config = recipe.model_config(text.tokenizer.vocab_size)
     network = new_network(config)
+    low = dataclasses.replace(recipe.objective, compute="bfloat16")
     with tempfile.TemporaryDirectory() as scratch:
-        there = open_there(network, text, Path(scratch) / "checkpoint")
-        twin = open_there(network, text, Path(scratch) / "twin") if options.compile else None
-        other = open_there(network, text, Path(scratch) / "mixed") if options.mixed else None
-    ours, theirs = first_losses(network, there, batches[0], recipe)
-    if abs(ours - theirs) > 1e-4 * abs(theirs):
-        raise SystemExit(
-            f"The first loss differs: {ours} and {theirs}. They are not the same network."
-        )
-    steps = {
-        "workbench": workbench_step(network, recipe),
-        "transformers": transformers_step(there, recipe, config.pad_id),
-    }
-    if other is not None:
-        low = dataclasses.replace(recipe.objective, compute="bfloat16")
-        steps |= {
-            "workbench, mixed": workbench_step(network, dataclasses.replace(recipe, objective=low)),
-            "transformers, mixed": transformers_step(other, recipe, config.pad_id, mixed=True),
+        directory = Path(scratch) / "checkpoint"
+        Translator("speed", config, text.tokenizer, network).save(directory)
+        ours, theirs = first_losses(network, open_there(directory, recipe), batches[0], recipe)
+        if abs(ours - theirs) > 1e-4 * abs(theirs):
+            raise SystemExit(
+                f"The first loss differs: {ours} and {theirs}. They are not the same network."
+            )
+        there = partial(in_own_process, their_step, directory, recipe, config.pad_id)
+        steps = {
+            "workbench": in_own_process(our_step, directory, recipe),
+            "transformers": there(),
         }
-    if twin is not None:
-        # Shapes are few, so each gets a program of its own, as ours do.
-        compiled = torch.compile(twin, dynamic=False)
-        steps["transformers, compiled"] = transformers_step(compiled, recipe, config.pad_id)
-    seconds, warm_up = take_turns(steps, batches, options.rounds)
+        if options.mixed:
+            mixed = dataclasses.replace(recipe, objective=low)
+            steps |= {
+                "workbench, mixed": in_own_process(our_step, directory, mixed),
+                "transformers, mixed": there(True),
+            }
+        if options.compile:
+            steps["transformers, compiled"] = there(False, True)
+        seconds, warm_up = take_turns(steps, batches, options.rounds)
     tokens = options.rounds * sum(target_tokens(batch, config.pad_id) for batch in batches)
     padded = options.rounds * sum(batch.labels.size for batch in batches)
     rows = [

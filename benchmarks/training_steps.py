@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -28,7 +30,13 @@ from workbench.training.recipe import Recipe, read_recipe
 from workbench.training.update import begin, make_optimizer, make_update
 
 ROOT = Path(__file__).parents[1]
+#: Seconds before every step: threads of the system before it spin on for a while, on cores that this one needs.
+REST = 0.4
 CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
+
+
+#: Takes one step of training on a batch; returns when it is done.
+Step: TypeAlias = Callable[[Batch], None]
 
 
 class Text(NamedTuple):
@@ -99,7 +107,7 @@ def new_network(config: ModelConfig, seed: int = 0) -> TranslationNetwork:
     return TranslationNetwork(config, rngs=nnx.Rngs(seed))
 
 
-def workbench_step(network: TranslationNetwork, recipe: Recipe) -> Callable[[Batch], None]:
+def workbench_step(network: TranslationNetwork, recipe: Recipe) -> Step:
     """The step of `workbench train` on `network`'s weights; returns when it is done."""
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
     # Copied: the step takes over the memory of what it is given.
@@ -116,13 +124,42 @@ def workbench_step(network: TranslationNetwork, recipe: Recipe) -> Callable[[Bat
     return step
 
 
+def in_own_process(make: Callable[..., Step], *arguments: Any) -> Step:
+    """The step that `make(*arguments)` gives, made and taken in a process of its own.
+
+    Memory and threads are then nobody else's: side by side in one process, one system's freed memory lies among
+    the other's, which takes fresh pages for a step and up to twice its time. The process ends with this one.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    context.Process(target=_serve, args=(there, make, arguments), daemon=True).start()
+    there.close()
+
+    def step(batch: Batch) -> None:
+        here.send(batch)
+        here.recv()
+
+    return step
+
+
+def _serve(connection: Connection, make: Callable[..., Step], arguments: tuple[Any, ...]) -> None:
+    step = make(*arguments)
+    while True:
+        try:
+            batch = connection.recv()
+        except EOFError:
+            return
+        step(batch)
+        connection.send(None)
+
+
 def target_tokens(batch: Batch, pad_id: int) -> int:
     """Labels that are learned: padding and the language's token, which is given, are not."""
     return int((batch.labels[:, 1:] != pad_id).sum())
 
 
 def take_turns(
-    steps: dict[str, Callable[[Batch], Any]], batches: Sequence[Batch], rounds: int
+    steps: dict[str, Step], batches: Sequence[Batch], rounds: int
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Seconds of every step [rounds * batches] of each system, one batch after the other, and of the warm-up.
 
@@ -140,6 +177,7 @@ def take_turns(
     for turn in range(rounds * len(batches)):
         # Each goes first in turn, so that what one leaves in the caches helps or harms all alike.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            time.sleep(REST)
             began = time.perf_counter()
             steps[name](batches[turn % len(batches)])
             seconds[name].append(time.perf_counter() - began)

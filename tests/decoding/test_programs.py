@@ -64,6 +64,14 @@ def test_programs_are_kept_by_shape_type_and_static_argument():
     assert programs.compile_seconds > spent
 
 
+def test_parameters_are_a_part_of_every_program():
+    weights = {"scale": jnp.array([2.0, 3.0])}
+    programs = Programs(lambda weights, x: weights["scale"].sum() * x, parameters=weights)
+    program = programs.get(jnp.ones(2))
+    assert program(jnp.array([1.0, 4.0])).tolist() == [5.0, 20.0]
+    assert programs.get(jnp.zeros(2)) is program
+
+
 def test_sizes_go_up_to_their_bucket():
     assert [bucket(n, LENGTHS) for n in (1, 16, 17, 1024, 5000)] == [16, 16, 24, 1024, 5000]
     assert [bucket(n, BATCHES) for n in (1, 2, 5, 1025)] == [1, 4, 8, 1025]

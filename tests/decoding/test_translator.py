@@ -237,3 +237,13 @@ def test_of_equal_logits_the_first_wins():
     best, highest = first_argmax(logits)
     assert best.tolist() == [1, 0, 0]
     assert highest.tolist() == [3.0, -1.0, 5.0]
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 70, 1000])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_first_largest_is_numpys(rows, dtype):
+    # Few values, so that most columns have ties, within a block of rows and across blocks.
+    values = np.random.default_rng(rows).integers(-3, 3, size=(rows, 40))
+    best, highest = first_argmax(jnp.asarray(values, dtype))
+    assert best.tolist() == values.argmax(axis=0).tolist()
+    assert highest.tolist() == values.max(axis=0).tolist()

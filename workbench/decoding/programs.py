@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,22 @@ class Programs:
     """Compiled versions of one function of arrays, one for each shape it has been called with.
 
     `compiled` counts them; `compile_seconds` is the time spent on them in all.
+
+    Args:
+        function: what to compile.
+        static_argnames: its arguments that are part of a program.
+        parameters: its first argument, if that is the same at every call: arrays that `get` need not look at, which
+            for the hundred arrays of a network takes as long as three steps of a small decoder.
     """
 
-    def __init__(self, function: Callable[..., Any], static_argnames: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static_argnames: tuple[str, ...] = (),
+        parameters: Any = None,
+    ) -> None:
         self._jitted = jax.jit(function, static_argnames=static_argnames)
+        self._parameters = () if parameters is None else (parameters,)
         self._programs: dict[Any, Callable[..., Any]] = {}
         self.compile_seconds = 0.0
 
@@ -54,14 +67,15 @@ class Programs:
     def get(self, *arguments: Any, single: bool = False, **static: Any) -> Callable[..., Any]:
         """The program for the shapes of these arguments, compiled now if it is new.
 
-        It is called with the arguments alone; the static ones are part of it. single: compile it for the short
-        kernels of one sentence.
+        It is called with the arguments alone; the static ones and the parameters are part of it. single: compile
+        it for the short kernels of one sentence.
         """
         shapes = tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments))
         key = (shapes, single, tuple(static.items()))
         if key not in self._programs:
             began = time.perf_counter()
-            self._programs[key] = _compile(self._jitted.lower(*arguments, **static), single)
+            lowered = self._jitted.lower(*self._parameters, *arguments, **static)
+            self._programs[key] = partial(_compile(lowered, single), *self._parameters)
             self.compile_seconds += time.perf_counter() - began
         return self._programs[key]
 

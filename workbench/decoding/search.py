@@ -11,6 +11,9 @@ from workbench.decoding.screening import Screen, choose
 from workbench.nn.network import TranslationNetwork
 from workbench.nn.transformer import Cache
 
+#: Rows of the logits whose maximum is taken first.
+_BLOCK = 32
+
 #: A numpy array on the host, or a jax one.
 Array: TypeAlias = Any
 
@@ -93,8 +96,7 @@ def greedy(
         logits = network.logits_by_token(states)
         if without is None:
             return logits
-        # A comparison, which XLA fuses into the search for the best token; a write would copy the logits.
-        return jnp.where(jnp.arange(logits.shape[0])[:, None] == without, -jnp.inf, logits)
+        return logits.at[without].set(-jnp.inf)
 
     def write(state: _State) -> _State:
         # The decoder has read the end token, then reads the target language's: NLLB's prefix.
@@ -109,7 +111,7 @@ def greedy(
         found = state.found
         scores = found.scores
         if with_scores:
-            gain = highest - jax.nn.logsumexp(logits.astype(jnp.float32), axis=0)
+            gain = -jnp.log(jnp.exp(logits.astype(jnp.float32) - highest).sum(axis=0))
             scores = scores + jnp.where(state.finished, 0.0, gain)
         lengths = found.lengths + ~state.finished
         finished = state.finished | (token == config.eos_id) | (lengths >= request.limits)
@@ -142,10 +144,20 @@ def greedy(
 def first_argmax(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Index int32 [N] of the first largest of `logits` [V, N] along V, and its value float32 [N].
 
-    Two plain reductions, which XLA vectorises on CPU; its argmax is one reduction over pairs, which it
-    does not.
+    Maxima of blocks of rows first, which XLA vectorises on CPU, as it does not its argmax; only the first block
+    that holds the largest is then looked through.
     """
-    highest = logits.max(axis=0)
-    places = jnp.arange(logits.shape[0], dtype=jnp.int32)[:, None]
-    best = jnp.where(logits == highest, places, logits.shape[0] - 1).min(axis=0)
+    rows = logits.shape[0]
+    block = (_BLOCK, 1)
+    highs = jax.lax.reduce_window(
+        logits, -jnp.inf, jax.lax.max, block, block, ((0, -rows % _BLOCK), (0, 0))
+    )
+    highest = highs.max(axis=0)
+    blocks = jnp.arange(highs.shape[0], dtype=jnp.int32)[:, None]
+    first = jnp.where(highs == highest, blocks, highs.shape[0] - 1).min(axis=0)
+    # Past the end the last row stands again; it is the one that is chosen if no other is.
+    places = first * _BLOCK + jnp.arange(_BLOCK, dtype=jnp.int32)[:, None]
+    places = jnp.minimum(places, rows - 1)
+    values = jnp.take_along_axis(logits, places, axis=0, mode="promise_in_bounds")
+    best = jnp.where(values == highest, places, rows - 1).min(axis=0)
     return best, highest.astype(jnp.float32)

@@ -52,8 +52,10 @@ class Translator(System):
         self.path, self.card, self.provenance = path, card, provenance or {}
         self._graph, state = nnx.split(network)
         # Plain arrays: handing nnx's own state to a program costs more than a step of a small network.
-        self._parameters, self._structure = jax.tree.flatten(state)
-        self.programs = Programs(self._search, static_argnames=("capacity", "options"))
+        parameters, self._structure = jax.tree.flatten(state)
+        self.programs = Programs(
+            self._search, static_argnames=("capacity", "options"), parameters=parameters
+        )
 
     @classmethod
     def load(cls, path: str | Path, dtype: str = "float32", mesh: Mesh | None = None) -> Translator:
@@ -127,7 +129,6 @@ class Translator(System):
         single = len(request.source) == 1 and options.beam_size == 1 and not options.with_scores
         screen = self._screen if single else None
         program = self.programs.get(
-            self._parameters,
             screen,
             request,
             single=screen is not None,
@@ -135,7 +136,7 @@ class Translator(System):
             options=options,
         )
         began = time.perf_counter()
-        found = jax.device_get(program(self._parameters, screen, request))
+        found = jax.device_get(program(screen, request))
         return found, time.perf_counter() - began
 
     def request(

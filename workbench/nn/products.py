@@ -12,9 +12,10 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Mixed (Micikevicius et al. 2018, arXiv 1710.03740): x is rounded to bfloat16 right before the product, whose
     terms are summed in float32 and stay so. Anything else is JAX's own product.
     """
-    if x.dtype != jnp.float32 or kernel.dtype != jnp.bfloat16:
-        return x @ kernel
-    return _mixed(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
+    # Flat: the kernel's gradient sums over all rows, and XLA:CPU copies operands with more than one axis of them.
+    rows = x.reshape(-1, x.shape[-1])
+    mixed = x.dtype == jnp.float32 and kernel.dtype == jnp.bfloat16
+    return (_mixed(rows, kernel) if mixed else rows @ kernel).reshape(*x.shape[:-1], -1)
 
 
 @jax.custom_vjp
