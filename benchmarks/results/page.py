@@ -184,7 +184,7 @@ def _contrasts(runs: Runs) -> str:
         markdown(header, rows)
         + "\n\n*Pictures*: half the 95 % interval by paired bootstrap over the test set; it says nothing of another"
         " training run. *Seeds*: half the 95 % interval of the mean over seeds (Student's t). *Could be seen*: the"
-        " difference that this test set shows four times in five."
+        " difference that would have been found four times in five, over pictures and seeds together."
     )
 
 
@@ -283,10 +283,9 @@ def _verdict(found: Contrast) -> str:
     """What a difference says; a single run can only speak of its test set."""
     value = f"{found.delta:+.2f} ± {found.ci:.2f} BLEU"
     several = not math.isnan(found.seeds_ci)
-    width = math.hypot(found.ci, found.seeds_ci) if several else found.ci
     if several:
         value += f" over the pictures, ± {found.seeds_ci:.2f} over {len(found.by_seed)} seeds"
-    if abs(found.delta) <= width:
+    if abs(found.delta) <= found.width:
         return f"no difference to be seen, {value} (one of {found.smallest:.1f} would have been)."
     found_so = "better" if found.delta > 0 else "worse"
     return f"{found_so}, {value}." if several else f"{found_so} in this one run, {value}."

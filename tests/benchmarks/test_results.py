@@ -54,7 +54,8 @@ def test_a_contrast_keeps_to_common_seeds_and_pairs_the_sentences() -> None:
     found = contrast(better, [*worse, system("a", 7, 2)], TASKS)
     assert len(found.by_seed) == 2 and found.delta == pytest.approx(np.mean(found.by_seed))
     assert found.delta > found.ci > 0 and found.p_value < 0.01
-    assert found.smallest == pytest.approx(found.ci * 1.43, rel=0.01)
+    assert found.width == pytest.approx(math.hypot(found.ci, found.seeds_ci))
+    assert found.smallest == pytest.approx(found.width * 1.43, rel=0.01)
     # by hand: Student's t with one degree of freedom, 12.706 at 97.5 %
     spread = abs(found.by_seed[0] - found.by_seed[1]) / math.sqrt(2)
     assert found.seeds_ci == pytest.approx(12.706 * spread / math.sqrt(2), rel=1e-3)
