@@ -178,7 +178,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe, batches = text.recipe, text.batches
     config = recipe.model_config(text.tokenizer.vocab_size)
     network = new_network(config)
-    low = dataclasses.replace(recipe.objective, compute="bfloat16")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "checkpoint"
         Translator("speed", config, text.tokenizer, network).save(directory)
@@ -193,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "transformers": there(),
         }
         if options.mixed:
+            low = dataclasses.replace(recipe.objective, compute="bfloat16")
             mixed = dataclasses.replace(recipe, objective=low)
             steps |= {
                 "workbench, mixed": in_own_process(our_step, directory, mixed),

@@ -30,10 +30,9 @@ from workbench.training.recipe import Recipe, read_recipe
 from workbench.training.update import begin, make_optimizer, make_update
 
 ROOT = Path(__file__).parents[1]
+CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
 #: Seconds before every step: threads of the system before it spin on for a while, on cores that this one needs.
 REST = 0.4
-CAPTIONS = Path(next(iter(workbench.__path__))) / "data" / "captions"
-
 
 #: Takes one step of training on a batch; returns when it is done.
 Step: TypeAlias = Callable[[Batch], None]
@@ -127,8 +126,7 @@ def workbench_step(network: TranslationNetwork, recipe: Recipe) -> Step:
 def in_own_process(make: Callable[..., Step], *arguments: Any) -> Step:
     """The step that `make(*arguments)` gives, made and taken in a process of its own.
 
-    Memory and threads are then nobody else's: side by side in one process, one system's freed memory lies among
-    the other's, which takes fresh pages for a step and up to twice its time. The process ends with this one.
+    Memory and threads are then nobody else's, as where one trains with it. The process ends with this one.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

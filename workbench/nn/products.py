@@ -15,7 +15,8 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # Flat: the kernel's gradient sums over all rows, and XLA:CPU copies operands with more than one axis of them.
     rows = x.reshape(-1, x.shape[-1])
     mixed = x.dtype == jnp.float32 and kernel.dtype == jnp.bfloat16
-    return (_mixed(rows, kernel) if mixed else rows @ kernel).reshape(*x.shape[:-1], -1)
+    y = _mixed(rows, kernel) if mixed else rows @ kernel
+    return y.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 @jax.custom_vjp
