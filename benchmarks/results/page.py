@@ -95,8 +95,10 @@ def _introduction(runs: Runs) -> str:
             "All systems but the bilingual ones start from one dense trunk (`recipes/captions-trunk`) and take"
             f" {recipe['run']['steps']:,} further steps with the same data in the same order; experts are upcycled from"
             " the trunk's feed-forward blocks, half of their units drawn anew. A seed is of those steps: of the order"
-            " of the data, the new units and routers, dropout; the trunk is the same for all seeds."
-            f" {len(scored)} runs, {hours:.1f} hours of training without the trunk, on {_hardware(scored)}."
+            " of the data, the new units and routers, dropout; the trunk is the same for all seeds, and a student's"
+            " teacher is of its own seed."
+            f" {len(scored)} runs, {hours:.1f} hours of training without the trunk, on {_hardware(scored)}, shared with"
+            " other work."
             " Numbers of the paper stand beside ours for their order, not for their size.",
         ]
     )
