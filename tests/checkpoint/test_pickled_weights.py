@@ -11,6 +11,7 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -60,7 +61,7 @@ def test_a_converted_checkpoint_is_the_same(sound, tmp_path, capsys):
     assert "float32, ready to load" in capsys.readouterr().out
     again = write(published("nllb-moe"), tmp_path / "safe")
     models = [wb.load(tmp_path / "new"), wb.load(again)]
-    for a, b in zip(*(jax.tree.leaves(m._parameters) for m in models), strict=True):
+    for a, b in zip(*(jax.tree.leaves(nnx.state(m.network)) for m in models), strict=True):
         np.testing.assert_array_equal(a, b)
     assert models[0].provenance["operation"] == "convert"
     assert not list((tmp_path / "new").glob("*.bin*"))

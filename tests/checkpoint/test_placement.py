@@ -31,13 +31,11 @@ assert [s.data.shape for s in block.w_in[...].addressable_shards] == [(2, 32, 24
 assert len(spread.network.embedding[...].sharding.device_set) == 2
 experts = [name for name in asked if "experts" in name]
 assert len(experts) == len(set(experts)) > 0
-for a, b in zip(*(jax.tree.leaves(m._parameters) for m in (whole, spread)), strict=True):
+for a, b in zip(*(jax.tree.leaves(nnx.state(m.network)) for m in (whole, spread)), strict=True):
     np.testing.assert_array_equal(a, b)
 tokens = jax.numpy.array([[40, 7, 300, 2], [12, 2, 1, 1]])
-states = [
-    jax.jit(lambda p, m=m: nnx.merge(m._graph, p).encode(tokens, tokens[:, 0]).states)(m._parameters)
-    for m in (whole, spread)
-]
+encode = nnx.jit(lambda network: network.encode(tokens, tokens[:, 0]).states)
+states = [encode(m.network) for m in (whole, spread)]
 np.testing.assert_allclose(*states, atol=1e-5)
 print("same")
 """

@@ -207,7 +207,7 @@ def test_shards_hold_the_same_as_one_file(tmp_path):
     assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 2
     assert not (tmp_path / "shards" / "model.safetensors").exists()
     shards = wb.load(tmp_path / "shards")
-    for a, b in zip(*(jax.tree.leaves(m._parameters) for m in (whole, shards)), strict=True):
+    for a, b in zip(*(jax.tree.leaves(nnx.state(m.network)) for m in (whole, shards)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
