@@ -9,26 +9,12 @@ import streamlit as st
 
 from app import session
 from workbench.checkpoint.components import parameters_by_component
+from workbench.checkpoint.description import stack_in_words
 from workbench.checkpoint.directory import CARD, read_config
 from workbench.checkpoint.model_card import licence_of
-from workbench.config import ModelConfig, StackConfig
+from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
 from workbench.languages import find_language
-
-
-def in_words(stack: StackConfig) -> str:
-    """A stack in words, e.g. `2 layers, 8 experts in layer 1, 2 chosen by target`."""
-    words = f"{stack.depth} layers"
-    if stack.router is None:
-        return f"{words}, dense"
-    counts = stack.experts_by_layer or (stack.experts,)
-    few, many = min(counts), max(counts)
-    experts = f"{many}" if few == many else f"{few} to {many}"
-    layers = ", ".join(map(str, stack.expert_layers))
-    where = f"layer{'s' if len(stack.expert_layers) > 1 else ''} {layers}"
-    how = "assigned" if stack.router.assignment else "chosen"
-    by = stack.router.task_key or stack.router.granularity
-    return f"{words}, {experts} experts in {where}, {stack.router.top_k} {how} by {by}"
 
 
 def size_of(path: Path) -> int:
@@ -57,8 +43,8 @@ def show(name: str, path: Path, config: ModelConfig) -> None:
             "Parameters": f"{sum(counts.values()) / 1e6:.2f} M,"
             f" of which experts {counts['experts'] / 1e6:.2f} M",
             "On disk": f"{size_of(path) / 2**20:.1f} MiB",
-            "Encoder": in_words(config.encoder),
-            "Decoder": in_words(config.decoder),
+            "Encoder": stack_in_words(config.encoder),
+            "Decoder": stack_in_words(config.decoder),
             "Languages": f"{languages} ({len(config.directions)} directions)",
             "Licence": licence_of(text) or "not stated",
             "Directory": f"`{path}`",
@@ -93,12 +79,13 @@ total = sum(
 )
 st.caption(
     f"{len(configs)} checkpoints; in memory {4 * total / 2**20:.1f} MiB of weights (float32), caches apart."
+    " Layers are counted from 0."
 )
 overview = pd.DataFrame(
     {
         "Checkpoint": list(configs),
-        "Encoder": [in_words(c.encoder) for c in configs.values()],
-        "Decoder": [in_words(c.decoder) for c in configs.values()],
+        "Encoder": [stack_in_words(c.encoder) for c in configs.values()],
+        "Decoder": [stack_in_words(c.decoder) for c in configs.values()],
         "Parameters (M)": [
             sum(parameters_by_component(c).values()) / 1e6 for c in configs.values()
         ],

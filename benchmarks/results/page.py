@@ -50,8 +50,9 @@ experts that it has chosen, so translation gives the others no gradient: what a 
 From a random start (`run.task_experts = "random"`; trunk of 4,000 steps, else these recipes, seed 0, measured on
 2026-11-25) five of the 16 encoder experts of target / target, five and two of source / target and one in the decoder of
 token / target were chosen by no task. Since then each task begins with the experts that static assignment would give it
-(`run.task_experts = "even"`, the default). What is left dead above is likely the load-balance loss's doing: half of all
-tokens go into English, so it drives English away from experts that no other task uses."""
+(`run.task_experts = "even"`, the default)."""
+_STILL_DEAD = """What is left dead above is likely the load-balance loss's doing: half of all tokens go into English, so it
+drives English away from experts that no other task uses."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -332,6 +333,8 @@ def _usage(runs: Runs) -> str:
         f" experts alike, {math.log2(len(groups(runs)['all'])):.1f} bits where every task has its own."
     )
     text += f"\n\n{_EVEN_START}"
+    if balance["dead"].any():
+        text += f" {_STILL_DEAD}"
     for name in ("target-target", "token-target"):
         if name in runs:
             text += f"\n\n{_chosen(runs, name)}"

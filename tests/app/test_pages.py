@@ -80,6 +80,14 @@ def test_a_bad_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "config.json" in test.error[0].value
 
 
+def test_the_checkpoints_page_says_how_stacks_are_routed() -> None:
+    test = opened("checkpoints")
+    words = "2 layers, 16 experts in layer 1, 2 chosen by target language"
+    overview = test.dataframe[0].value.set_index("Checkpoint")
+    assert overview["Decoder"]["captions-hybrid-moe"] == words
+    assert any(f"- **Decoder** {words}" in text.value for text in test.markdown)
+
+
 @pytest.fixture
 def token_routed(monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The Sub-networks page on the checkpoint that is routed by token."""

@@ -29,7 +29,7 @@ def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -
     files = [path.stat().st_size for path in Path(checkpoints["target"]).iterdir()]
     assert table["bytes"]["all"] == sum(files)
     text = run("info", checkpoints["target"]).out
-    assert "4 experts in layer 1 (counted from 0), 2 chosen by task (target language)" in text
+    assert "4 experts in layer 1, 2 chosen by target language (layers counted from 0)" in text
     assert "German (deu_Latn)" in text
     assert "not stated" in text
 
@@ -37,7 +37,7 @@ def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -
 def test_info_says_who_was_assigned_by_hand(tmp_path: Path, run: Run) -> None:
     translator("static-target", "dense").save(tmp_path / "static")
     text = run("info", tmp_path / "static").out
-    assert "2 assigned by hand to each task (target language)" in text
+    assert "2 assigned by hand to each target language" in text
     stacks = run("info", tmp_path / "static", "--json").table["stacks"]
     assert stacks["encoder"]["assignment"]["deu_Latn"] == [2, 3]
     assert stacks["decoder"]["assignment"] is None

@@ -76,8 +76,11 @@ def _architecture(config: ModelConfig) -> str:
 
 
 def _stack(stack: StackConfig) -> dict[str, Any]:
+    from workbench.checkpoint.description import stack_in_words
+
     router = stack.router
     return {
+        "in_words": stack_in_words(stack),
         "layers": stack.depth,
         "feed_forward_widths": list(stack.feed_forward_widths),
         "expert_layers": list(stack.expert_layers),
@@ -109,7 +112,7 @@ def _text(table: dict[str, Any]) -> str:
     more = f", ... ({len(tasks)} in all)" if len(tasks) > 20 else ""
     facts = [
         ("kind", f"{table['model_type']}, {table['architecture']}"),
-        *((name, _routing(stack)) for name, stack in table["stacks"].items()),
+        *((name, _widths(stack)) for name, stack in table["stacks"].items()),
         ("languages", languages),
         ("tasks", ", ".join(tasks[:20]) + more),
         ("vocabulary", f"{table['vocabulary']:,} tokens"),
@@ -131,16 +134,7 @@ def _text(table: dict[str, Any]) -> str:
     return "\n".join([table["name"], "", *lines, "", text_table(("parameters", "", "share"), rows)])
 
 
-def _routing(stack: dict[str, Any]) -> str:
+def _widths(stack: dict[str, Any]) -> str:
     widths = "/".join(str(w) for w in dict.fromkeys(stack["feed_forward_widths"]))
-    if not stack["experts"]:
-        return f"dense, feed-forward width {widths}"
-    by = stack["granularity"] + (f" ({stack['task_key']} language)" if stack["task_key"] else "")
-    by = by.replace("(pair language)", "(pair of languages)")
-    how = f"chosen by {by}" if stack["assignment"] is None else f"assigned by hand to each {by}"
-    layers = ", ".join(map(str, stack["expert_layers"]))
-    counts = " and ".join(map(str, stack.get("experts_by_layer", [stack["experts"]])))
-    return (
-        f"{counts} experts in layer{'s' if ',' in layers else ''} {layers} (counted from 0),"
-        f" {stack['top_k']} {how}; feed-forward width {widths}"
-    )
+    counted = " (layers counted from 0)" if stack["experts"] else ""
+    return f"{stack['in_words']}{counted}; feed-forward width {widths}"
