@@ -30,7 +30,7 @@ import torch
 import transformers
 from flax import nnx
 
-from workbench.decoding.programs import Programs
+from workbench.decoding.programs import Programs, kernels_for
 from workbench.decoding.screening import make_screen
 from workbench.decoding.search import greedy
 from workbench.decoding.translator import Translator
@@ -81,13 +81,13 @@ def workbench_system(model: Translator, task: Task, length: int, batch_size: int
         )
 
     # As the translator does.
-    single = batch_size == 1
-    screen = jax.jit(make_screen)(model.network.embedding[...]) if single else None
+    screen = jax.jit(make_screen)(model.network.embedding[...]) if batch_size == 1 else None
+    kernels = kernels_for(batch_size, beam_size=1, screened=screen is not None)
     programs = Programs(endless_greedy, parameters=parameters)
 
     def decode(batch: list[list[int]]) -> Any:
         request, _ = model.request(batch, task, batch_size, length)
-        program = programs.get(screen, request, single=single)
+        program = programs.get(screen, request, kernels=kernels)
         return jax.device_get(program(screen, request))
 
     return System(

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import pytest
 
 from tests.models import captions, new_translator
-from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket
+from workbench.decoding.programs import (
+    BATCHES,
+    CPU_OPTIONS,
+    LENGTHS,
+    YNNPACK,
+    Programs,
+    bucket,
+    kernels_for,
+)
 
 EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -70,6 +78,29 @@ def test_parameters_are_a_part_of_every_program():
     program = programs.get(jnp.ones(2))
     assert program(jnp.array([1.0, 4.0])).tolist() == [5.0, 20.0]
     assert programs.get(jnp.zeros(2)) is program
+
+
+@pytest.mark.parametrize("kernels", ["plain", "library", "short"])
+def test_this_xla_knows_every_option(kernels):
+    # An option that it did not know would be left out without a word.
+    lowered = jax.jit(lambda x: x @ x).lower(jnp.eye(8))
+    compiled = lowered.compile(compiler_options=CPU_OPTIONS[kernels])
+    assert (compiled(jnp.eye(8)) == jnp.eye(8)).all()
+
+
+def test_an_option_unknown_to_this_xla_is_left_out(monkeypatch):
+    for options in ({"xla_no_such_option": 1}, {YNNPACK: "NO_SUCH_FUSION"}):
+        monkeypatch.setitem(CPU_OPTIONS, "plain", options)
+        program = Programs(lambda x: x + 1).get(jnp.arange(2))
+        assert program(jnp.arange(2)).tolist() == [1, 2]
+
+
+def test_how_a_search_is_compiled_goes_by_its_rows():
+    greedy = {rows: kernels_for(rows, 1, screened=False) for rows in (1, 2, 4, 8, 16, 64)}
+    assert [rows for rows, kernels in greedy.items() if kernels == "library"] == [2, 4, 8]
+    assert set(greedy.values()) == {"plain", "library"}
+    assert kernels_for(1, 1, screened=True) == "short"
+    assert kernels_for(256, 4, screened=False) == "library"
 
 
 def test_sizes_go_up_to_their_bucket():

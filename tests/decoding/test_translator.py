@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.models import EN_DE, KINDS, captions, new_translator, tiny_tokenizer, translator
-from workbench.decoding.search import first_argmax
+from workbench.decoding.search import SearchOptions, first_argmax
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 
@@ -134,6 +134,26 @@ def test_a_limit_above_the_usual_one_is_kept_alone_and_in_a_batch():
     alone = [model.translate([t], "en", "de", batch_size=1, max_length=limit)[0] for t in texts]
     assert max(len(output.token_ids) for output in alone) == limit
     assert_same(model.translate(texts, "en", "de", batch_size=8, max_length=limit), alone)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_what_a_small_cache_cannot_hold_is_found_in_a_larger_one(beam_size, monkeypatch):
+    model = new_translator("token", "target", max_positions=128)
+    # Some end within the small cache of the first attempt, some need the room of the second.
+    limit = lambda ids: 6 + 10 * (len(ids) % 4)  # noqa: E731
+    monkeypatch.setattr(model, "limits", lambda pieces, _: [limit(ids) for ids in pieces])
+    pieces = model.tokenizer.encode_sources(list(SHORT[:7]), "eng_Latn")
+    options = SearchOptions(beam_size)
+    outputs = model.translate(list(SHORT[:7]), "en", "de", beam_size=beam_size, batch_size=8)
+    assert model.programs.compiled == 2
+    request, capacity = model.request(pieces, EN_DE, 8)
+    at_once, _ = model.find(request, capacity, options)
+    assert 0 < (at_once.lengths[:7] > 1.5 * request.source.shape[1]).sum() < 7
+    assert at_once.finished[:7].all()
+    wanted = [row[:n].tolist() for row, n in zip(at_once.tokens, at_once.lengths, strict=True)]
+    assert [list(output.token_ids) for output in outputs] == wanted[:7]
+    means = at_once.scores[:7] / at_once.lengths[:7]
+    np.testing.assert_allclose([output.score for output in outputs], means, rtol=1e-5)
 
 
 def test_a_limit_beyond_the_positions_is_cut_to_them():

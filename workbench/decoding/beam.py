@@ -130,6 +130,7 @@ def beam_search(
         jnp.where(written, state.ended[:, 0], config.pad_id),
         lengths,
         jnp.where(lengths > 0, state.ended_scores[:, 0] * state.ended_lengths[:, 0], 0.0),
+        ~state.open,
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jaxlib
@@ -19,16 +19,38 @@ LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 #: Sentences that batches are padded to.
 BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-#: On CPU, XLA's YNNPACK kernels are left out: they pack the weights anew at every product, which costs a decoding
-#: loop more than they gain it.
-_CPU_OPTIONS: dict[str, str | int] = {"xla_cpu_experimental_ynn_fusion_type": ""}
-#: For one sentence, so are tree reductions, which cut small sums into several kernels, none of them vectorised,
-#: and the splitting of a kernel among threads, which takes longer to wake them than they save.
-_SINGLE_OPTIONS: dict[str, str | int] = {
-    **_CPU_OPTIONS,
-    "xla_disable_hlo_passes": "tree_reduction_rewriter,cpu-parallel-task-assigner",
-    "xla_cpu_prefer_vector_width": 512,
+#: How a program is compiled for CPU. `plain`: without YNNPACK, whose kernels pack the weights anew at every product,
+#: which costs a decoding loop of many rows more than they gain it. `library`: with its products alone, for a few rows,
+#: for which XLA's own would pack the whole output map, and for the products of a beam search. `short`: plain, for
+#: the short kernels of one row: no tree reductions, which cut small sums into several kernels, none of them
+#: vectorised, and no splitting of a kernel among threads, which takes longer to wake them than they save.
+Kernels = Literal["plain", "library", "short"]
+YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
+CPU_OPTIONS: dict[Kernels, dict[str, str | int]] = {
+    "plain": {YNNPACK: ""},
+    "library": {YNNPACK: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"},
+    "short": {
+        YNNPACK: "",
+        "xla_disable_hlo_passes": "tree_reduction_rewriter,cpu-parallel-task-assigner",
+        "xla_cpu_prefer_vector_width": 512,
+    },
 }
+
+
+#: What XLA says of an option, or of a value of one, that it does not know.
+_UNKNOWN = ("No such compile option", "is not a valid enum value")
+#: Rows for which the library's products are the faster ones in a greedy search.
+_FEW = 8
+
+
+def kernels_for(rows: int, beam_size: int, screened: bool) -> Kernels:
+    """How to compile a search of so many rows, a sentence having `beam_size` of them.
+
+    screened: whether it chooses its tokens by a screen, one row's.
+    """
+    if screened:
+        return "short"
+    return "library" if beam_size > 1 or 1 < rows <= _FEW else "plain"
 
 
 def bucket(size: int, sizes: tuple[int, ...]) -> int:
@@ -64,30 +86,29 @@ class Programs:
         """How many shapes have been compiled."""
         return len(self._programs)
 
-    def get(self, *arguments: Any, single: bool = False, **static: Any) -> Callable[..., Any]:
+    def get(self, *arguments: Any, kernels: Kernels = "plain", **static: Any) -> Callable[..., Any]:
         """The program for the shapes of these arguments, compiled now if it is new.
 
-        It is called with the arguments alone; the static ones and the parameters are part of it. single: compile
-        it for the short kernels of one sentence.
+        It is called with the arguments alone; the static ones and the parameters are part of it.
         """
         shapes = tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments))
-        key = (shapes, single, tuple(static.items()))
+        key = (shapes, kernels, tuple(static.items()))
         if key not in self._programs:
             began = time.perf_counter()
             lowered = self._jitted.lower(*self._parameters, *arguments, **static)
-            self._programs[key] = partial(_compile(lowered, single), *self._parameters)
+            self._programs[key] = partial(_compile(lowered, kernels), *self._parameters)
             self.compile_seconds += time.perf_counter() - began
         return self._programs[key]
 
 
-def _compile(lowered: Any, single: bool) -> Callable[..., Any]:
+def _compile(lowered: Any, kernels: Kernels) -> Callable[..., Any]:
     """The compiled program; on CPU with the options at the top, where this XLA knows them."""
     if jax.default_backend() != "cpu":
         return lowered.compile()
     try:
-        return lowered.compile(compiler_options=_SINGLE_OPTIONS if single else _CPU_OPTIONS)
+        return lowered.compile(compiler_options=CPU_OPTIONS[kernels])
     except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
+        if not any(words in str(error) for words in _UNKNOWN):
             raise
         return lowered.compile()  # an XLA of another age
 

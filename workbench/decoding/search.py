@@ -47,19 +47,20 @@ class SearchOptions(NamedTuple):
 
 class Found(NamedTuple):
     """What was found: tokens int32 [B, capacity] after the language token, padded with pad_id; lengths int32 [B],
-    the end token included; scores float32 [B], sum of log-probabilities (zero unless asked for).
+    the end token included; scores float32 [B], sum of log-probabilities (zero unless asked for); finished
+    bool [B], False where the search would have gone on, had there been more capacity.
     """
 
     tokens: Array
     lengths: Array
     scores: Array
+    finished: Array
 
 
 class _State(NamedTuple):
     step: jax.Array  # tokens written so far, language token not counted
     token: jax.Array  # int32 [B], what the decoder reads next
     cache: Cache
-    finished: jax.Array  # bool [B]
     found: Found
 
 
@@ -73,8 +74,8 @@ def greedy(
 ) -> Found:
     """The most probable token at every step, until the end token or the sentence's limit.
 
-    capacity: tokens there is room for, at least the largest limit; static, it shapes the cache. The loop ends
-    as soon as every sentence has, so a roomy capacity costs memory rather than steps.
+    capacity: tokens there is room for; static, it shapes the cache, which every step reads as a whole. The loop
+    ends as soon as every sentence has, or with the capacity: then `finished` tells them apart.
     screen: of the network's embedding, for one sentence without scores: the same tokens, sooner on CPU.
     without: a token that is never written.
     """
@@ -107,18 +108,19 @@ def greedy(
         else:
             logits = logits_of(states)
             best, highest = first_argmax(logits)
-        token = jnp.where(state.finished, config.pad_id, best)
         found = state.found
+        token = jnp.where(found.finished, config.pad_id, best)
         scores = found.scores
         if with_scores:
             gain = -jnp.log(jnp.exp(logits.astype(jnp.float32) - highest).sum(axis=0))
-            scores = scores + jnp.where(state.finished, 0.0, gain)
-        lengths = found.lengths + ~state.finished
-        finished = state.finished | (token == config.eos_id) | (lengths >= request.limits)
+            scores = scores + jnp.where(found.finished, 0.0, gain)
+        lengths = found.lengths + ~found.finished
+        finished = found.finished | (token == config.eos_id) | (lengths >= request.limits)
         tokens = jax.lax.dynamic_update_slice_in_dim(
             found.tokens, token[:, None], state.step, axis=1
         )
-        return _State(state.step + 1, token, cache, finished, Found(tokens, lengths, scores))
+        found = Found(tokens, lengths, scores, finished)
+        return _State(state.step + 1, token, cache, found)
 
     _, cache = read(
         jnp.full(batch, config.eos_id, jnp.int32),
@@ -129,15 +131,15 @@ def greedy(
         step=jnp.int32(0),
         token=request.language_ids.astype(jnp.int32),
         cache=cache,
-        finished=request.limits <= 0,
         found=Found(
             jnp.full((batch, capacity), config.pad_id, jnp.int32),
             jnp.zeros(batch, jnp.int32),
             jnp.zeros(batch, jnp.float32),
+            request.limits <= 0,
         ),
     )
     return jax.lax.while_loop(
-        lambda state: ~state.finished.all() & (state.step < capacity), write, start
+        lambda state: ~state.found.finished.all() & (state.step < capacity), write, start
     ).found
 
 

@@ -20,7 +20,14 @@ from workbench.config import ModelConfig
 from workbench.decoding.beam import beam_search
 from workbench.decoding.hardware import device_name
 from workbench.decoding.opening import check_fit, open_checkpoint
-from workbench.decoding.programs import BATCHES, LENGTHS, Programs, bucket, enable_compilation_cache
+from workbench.decoding.programs import (
+    BATCHES,
+    LENGTHS,
+    Programs,
+    bucket,
+    enable_compilation_cache,
+    kernels_for,
+)
 from workbench.decoding.screening import Screen, make_screen
 from workbench.decoding.search import Found, Request, SearchOptions, greedy
 from workbench.decoding.system import Batch, System
@@ -126,12 +133,24 @@ class Translator(System):
 
     def _run(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
         request, capacity = self.request(*batch)
-        single = len(request.source) == 1 and options.beam_size == 1 and not options.with_scores
-        screen = self._screen if single else None
+        # A step reads the whole cache, and few translations are much longer than their sources.
+        length = request.source.shape[1]
+        found, seconds = self.find(request, min(capacity, length + length // 2), options)
+        rows = np.flatnonzero(~found.finished)
+        if not rows.size:
+            return found, seconds
+        again = batch._replace(pieces=[batch.pieces[row] for row in rows])
+        longer, more = self.find(*self.request(*again), options)
+        return _replaced(found, rows, longer, self.config.pad_id), seconds + more
+
+    def find(self, request: Request, capacity: int, options: SearchOptions) -> tuple[Found, float]:
+        """What a search with room for so many tokens finds, as numpy arrays, and the seconds it ran."""
+        rows = len(request.source) * options.beam_size
+        screen = self._screen if rows == 1 and not options.with_scores else None
         program = self.programs.get(
             screen,
             request,
-            single=screen is not None,
+            kernels=kernels_for(rows, options.beam_size, screened=screen is not None),
             capacity=capacity,
             options=options,
         )
@@ -176,3 +195,13 @@ class Translator(System):
                 network, request, capacity, options.beam_size, options.early_stopping
             )
         return greedy(network, request, capacity, options.with_scores, screen)
+
+
+def _replaced(found: Found, rows: np.ndarray, others: Found, pad_id: int) -> Found:
+    """What was found, with the first of `others`, which had more capacity, in the place of these rows."""
+    tokens = np.full((len(found.tokens), others.tokens.shape[1]), pad_id, np.int32)
+    tokens[:, : found.tokens.shape[1]] = found.tokens
+    merged = Found(tokens, *(array.copy() for array in found[1:]))
+    for array, new in zip(merged, others, strict=True):
+        array[rows] = new[: len(rows)]
+    return merged

@@ -16,4 +16,5 @@ def rows_found(
     for place, row in zip(tokens, rows, strict=True):
         place[: len(row)] = row
     lengths = np.array([len(row) for row in rows], np.int32)
-    return Found(tokens, lengths, np.array(scores, np.float32))
+    finished = np.ones(len(rows), bool)
+    return Found(tokens, lengths, np.array(scores, np.float32), finished)
