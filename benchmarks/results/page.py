@@ -2,7 +2,8 @@
 
     python -m benchmarks.results.page
 
-Every number on the page comes from benchmarks/results/scores, which `benchmarks.results.score` wrote.
+Every number on the page comes from benchmarks/results/scores, which `benchmarks.results.score` wrote, or from
+benchmarks/results/proofs.json, which `benchmarks.results.proofs` did.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import argparse
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.results.counts import SCORES, load_all
+from benchmarks.results.proofs import load_proofs
 from benchmarks.results.systems import SYSTEMS
 from benchmarks.results.tables import (
     Contrast,
@@ -31,6 +34,8 @@ from benchmarks.results.tables import (
 from workbench.tasks import parse_task
 
 PAGE = Path(__file__).parent.parent / "RESULTS.md"
+#: What `benchmarks.results.proofs` found, a table for each direction.
+Proofs = list[dict[str, Any]]
 _LABELS = {system.name: system.label for system in SYSTEMS}
 #: Pairs of systems that the questions are about: the first minus the second.
 _PAIRS = (
@@ -61,16 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scores", type=Path, default=SCORES)
     parser.add_argument("-o", "--output", type=Path, default=PAGE)
     args = parser.parse_args(arguments)
-    args.output.write_text(page(load_all(args.scores)), encoding="utf-8")
+    args.output.write_text(page(load_all(args.scores), load_proofs()), encoding="utf-8")
 
 
-def page(runs: Runs) -> str:
+def page(runs: Runs, proofs: Proofs) -> str:
     """The whole page, Markdown."""
     parts = [
         _introduction(runs),
         "## The table\n\n" + _main(runs),
         "## The main contrast\n\n" + _contrasts(runs),
-        "## Answers\n\n" + _answers(runs),
+        "## Answers\n\n" + _answers(runs, proofs),
         "## By direction\n\n" + _directions(runs),
         "## Use of the experts\n\n" + _usage(runs),
         _again(),
@@ -191,8 +196,30 @@ def _contrasts(runs: Runs) -> str:
     )
 
 
-def _answers(runs: Runs) -> str:
-    return "\n\n".join(f"**{question}** {answer}" for question, answer in answers(runs))
+def _answers(runs: Runs, proofs: Proofs) -> str:
+    found = [*answers(runs), *_extraction(proofs)]
+    return "\n\n".join(f"**{question}** {answer}" for question, answer in found)
+
+
+def _extraction(proofs: Proofs) -> Iterator[tuple[str, str]]:
+    if not proofs:
+        return
+    told = []
+    for parent, found in pd.DataFrame(proofs).groupby("parent", sort=False):
+        sums = found[["sentences", "identical", "ties", "different"]].sum()
+        before, after = found["parameters_before"].max(), found["parameters_after"].max()
+        kind = "a wholly dense network" if found["dense"].all() else "which keeps the token experts"
+        told.append(
+            f"`{parent}`, cut to each of its {len(found)} directions ({kind}, {before / 1e6:.1f}M to"
+            f" {after / 1e6:.1f}M parameters): of {sums['sentences']:,} test sentences {sums['identical']:,} are"
+            f" translated token for token as before, {sums['ties']} differ by a tie, {sums['different']} otherwise;"
+            f" logits differ by {found['largest_logit_difference'].max():.1e} at most."
+        )
+    held = all(proof["holds"] for proof in proofs)
+    yield (
+        "Does extraction keep everything?",
+        ("Yes, beyond rounding. " if held else "No. ") + " ".join(told),
+    )
 
 
 def answers(runs: Runs) -> Iterator[tuple[str, str]]:
@@ -375,6 +402,7 @@ for n in static-target pair-pair source-target pair-token target-token token-pai
     workbench train recipes/grid/$n.toml --data DIR -o runs/$n; done
 workbench distill runs/captions-task-moe/checkpoint recipes/captions-distilled.toml --data DIR -o runs/captions-distilled
 python -m benchmarks.results.score runs/* --data DIR
+python -m benchmarks.results.proofs --data DIR
 python -m benchmarks.results.page
 ```
 

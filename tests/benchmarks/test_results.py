@@ -10,8 +10,9 @@ import sacrebleu
 
 from benchmarks.results.counts import Scored, bleu, load_all, sentence_counts, with_resamples
 from benchmarks.results.page import PAGE, page
+from benchmarks.results.proofs import load_proofs, prove_all
 from benchmarks.results.tables import average, contrast, half_width, main_table
-from tests.models import captions
+from tests.models import captions, translator
 
 TASKS = ("eng_Latn-deu_Latn", "deu_Latn-eng_Latn")
 
@@ -77,6 +78,17 @@ def test_what_was_scored_can_be_stored(tmp_path) -> None:  # type: ignore[no-unt
 
 def test_the_page_is_what_the_scores_say() -> None:
     runs = load_all()
-    assert page(runs) == PAGE.read_text(encoding="utf-8")
+    assert page(runs, load_proofs()) == PAGE.read_text(encoding="utf-8")
     table = main_table(runs).set_index("system")
     assert table.loc["dense", "delta"] == 0
+
+
+def test_every_direction_is_proved(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    model = translator("target", "target")
+    model.save(tmp_path / "model")
+    for language in model.config.languages:
+        lines = "".join(f"{line}\n" for line in captions(language)[:4])
+        (tmp_path / f"few.{language}").write_text(lines, encoding="utf-8")
+    found = prove_all(tmp_path / "model", tmp_path, "few", limit=2)
+    assert [proof["task"] for proof in found] == [str(task) for task in model.config.directions]
+    assert all(proof["holds"] and proof["dense"] and proof["sentences"] == 2 for proof in found)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from workbench.decoding.programs import LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -142,9 +143,13 @@ def _compare_logits(
             rows = jnp.zeros(source.shape[0], jnp.int32)
             hidden, _ = network(source, target, rows + encoder_id, rows + decoder_id)
             logits.append(network.logits(hidden))
-        two = jax.lax.top_k(logits[0], 2)[0]
+        # Not top_k, which takes minutes for this on CPU.
+        best = logits[0].max(axis=-1, keepdims=True)
+        alike = logits[0] == best
+        second = jnp.where(alike, -jnp.inf, logits[0]).max(axis=-1)
+        margin = jnp.where(alike.sum(axis=-1) > 1, 0, best[..., 0] - second)
         gap = jnp.abs(logits[0] - logits[1]).max(axis=-1)
-        return jnp.where(counted, gap, 0).max(), two[..., 0] - two[..., 1]
+        return jnp.where(counted, gap, 0).max(), margin
 
     ids = [model.config.task_ids(task) for model in (parent, small)]
     sources = parent.tokenizer.encode_sources(list(texts), task.source)
@@ -154,8 +159,9 @@ def _compare_logits(
     largest, margins = 0.0, {}
     for first in range(0, len(whole), batch_size):
         chosen = whole[first : first + batch_size]
-        request, capacity = parent.request([sources[i] for i in chosen], task, batch_size)
-        target = np.full((len(request.source), capacity + 1), pad, np.int32)
+        request, _ = parent.request([sources[i] for i in chosen], task, batch_size)
+        width = bucket(1 + max(len(outputs[i].token_ids) for i in chosen), LENGTHS)
+        target = np.full((len(request.source), width), pad, np.int32)
         for row, i in enumerate(chosen):
             tokens = [eos, language, *outputs[i].token_ids[:-1]]
             target[row, : len(tokens)] = tokens
