@@ -140,7 +140,7 @@ def test_a_limit_above_the_usual_one_is_kept_alone_and_in_a_batch():
 def test_what_a_small_cache_cannot_hold_is_found_in_a_larger_one(beam_size, monkeypatch):
     model = new_translator("token", "target", max_positions=128)
     # Some end within the small cache of the first attempt, some need the room of the second.
-    limit = lambda ids: 6 + 10 * (len(ids) % 4)  # noqa: E731
+    limit = lambda ids: 8 + 16 * (len(ids) % 4)  # noqa: E731
     monkeypatch.setattr(model, "limits", lambda pieces, _: [limit(ids) for ids in pieces])
     pieces = model.tokenizer.encode_sources(list(SHORT[:7]), "eng_Latn")
     options = SearchOptions(beam_size)
