@@ -148,8 +148,8 @@ def _main(runs: Runs) -> str:
     if len(bilingual):
         which = bilingual.iloc[0]["directions"]
         note = (
-            f"\n\nThe bilingual row averages {which}, each trained alone with a vocabulary of its own; the same"
-            f" directions of the others are in the table by direction."
+            f"\n\nBilingual systems were trained for {which}, each direction alone with a vocabulary of its own: they stand"
+            " in the table by direction, since an average of these has no counterpart here."
         )
     return (
         markdown(header, rows)

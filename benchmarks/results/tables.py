@@ -77,14 +77,10 @@ def _row(own: Sequence[Scored], runs: Runs) -> dict[str, Any]:
 
 
 def _bilingual_row(own: Sequence[Scored]) -> dict[str, Any]:
-    """Each of them translates one direction: its average is over those that there are."""
-    tasks = [run.about["tasks"][0] for run in own]
-    values = np.mean([run.resampled[task] for run, task in zip(own, tasks, strict=True)], axis=0)
+    """Each of them translates one direction: there is no average that stands beside the others'."""
     return {
         "seeds": 1,
-        "directions": ", ".join(map(short, tasks)),
-        "en-xx": values[0],
-        "en-xx ±": half_width(values),
+        "directions": ", ".join(short(run.about["tasks"][0]) for run in own),
         "parameters": sum(own[0].about["parameters"].values()),
         "minutes": np.mean([run.about["training_seconds"] for run in own]) / 60,
     }
