@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import session
+from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
 from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.figures.heat_map import expert_heat_map
@@ -109,10 +110,9 @@ else:
 tasks = tuple(parse_task(task) for task in chosen)
 st.caption(
     " · ".join(
-        f"{stack} routed by {s.router.task_key or s.router.granularity}, top {s.router.top_k} of {s.experts}"
-        for stack, s in config.stacks
-        if s.router
+        f"{stack.capitalize()}: {stack_in_words(s)}" for stack, s in config.stacks if s.router
     )
+    + ". Layers are counted from 0."
 )
 ready = bool(tasks) and (lines is None or bool(lines))
 if st.button("Trace", type="primary", icon=":material/route:", disabled=not ready):
@@ -134,3 +134,8 @@ if "traced" in st.session_state:
             show_tasks(routes, {stack: s.router.top_k for stack, s in stacks if s.router})
         with by_token:
             show_tokens(routes)
+else:
+    st.caption(
+        "Trace translates the text in each task and shows which experts its tokens chose: a map of tasks and experts for"
+        " each layer, and a sentence token by token."
+    )

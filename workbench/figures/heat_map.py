@@ -9,6 +9,7 @@ from workbench.figures import theme
 from workbench.tasks import parse_task
 
 _NUMBER = 30  # pixels that a number needs; in narrower cells there is none
+_GAP = 0.05  # between cells, of a cell
 
 
 def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
@@ -20,8 +21,13 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
     frame = frame.assign(direction=[parse_task(str(task)).label for task in frame["task"]])
     experts = int(frame["expert"].max()) + 1
     base = alt.Chart(frame).encode(
-        x=alt.X("expert:O", title="Expert", axis=alt.Axis(labelAngle=0, orient="bottom")),
-        y=alt.Y("direction:N", title=None, sort=None),
+        x=alt.X(
+            "expert:O",
+            title="Expert",
+            axis=alt.Axis(labelAngle=0, orient="bottom"),
+            scale=alt.Scale(paddingInner=_GAP),
+        ),
+        y=alt.Y("direction:N", title=None, sort=None, scale=alt.Scale(paddingInner=_GAP)),
     )
     cells = base.mark_rect(cornerRadius=2).encode(
         color=alt.Color(
