@@ -241,6 +241,6 @@ if running is not None:
         show(list(running.results), st.session_state["compared"])
 else:
     st.caption(
-        "Compare translates the 220 captions in the package with each system: BLEU and chrF with their intervals, time for"
-        " one sentence and for a batch, and the sentences on which systems differ. It takes about a minute."
+        "Compare translates the captions in the package with each system: BLEU and chrF with their intervals, time for"
+        " one sentence and for a batch, and the sentences on which systems differ."
     )

@@ -56,8 +56,8 @@ From a random start (`run.task_experts = "random"`; trunk of 4,000 steps, else t
 2026-11-25) five of the 16 encoder experts of target / target, five and two of source / target and one in the decoder of
 token / target were chosen by no task. Since then each task begins with the experts that static assignment would give it
 (`run.task_experts = "even"`, the default)."""
-_STILL_DEAD = """What is left dead above is likely the load-balance loss's doing: half of all tokens go into English, so it
-drives English away from experts that no other task uses."""
+_STILL_DEAD = """What is left dead above is likely the load-balance loss's doing: of half of all tokens English is the
+target, of half the source, so it drives English away from experts that no other task uses."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -389,7 +389,34 @@ def _usage(runs: Runs) -> str:
     for name in ("target-target", "token-target"):
         if name in runs:
             text += f"\n\n{_chosen(runs, name)}"
+    for name in ("token-token", "sentence-sentence", "token-target"):
+        if name in runs:
+            text += "".join(f"\n\n{table}" for table in _shares(runs, name))
     return text
+
+
+def _shares(runs: Runs, name: str) -> Iterator[str]:
+    """Of each direction the share of tokens that chose each expert, in the stacks that tasks do not decide."""
+    usage = usage_table(runs[name][0])
+    for (stack, layer), found in usage.groupby(["stack", "layer"], sort=False):
+        if _by_task(found):
+            continue
+        shares = found.pivot(index="task", columns="expert", values="chosen").loc[
+            list(found["task"].unique())
+        ]
+        rows = [
+            [short(str(task)), *(f"{100 * share:.0f}" for share in row)]
+            for task, row in zip(shares.index, shares.to_numpy(), strict=True)
+        ]
+        yield (
+            f"Tokens of each direction that choose an expert, %, in {_LABELS[name]}, {stack}, layer {layer}, seed 0:"
+            f"\n\n{markdown(['task', *map(str, shares.columns)], rows)}"
+        )
+
+
+def _by_task(usage: pd.DataFrame) -> bool:
+    """Whether all tokens of a task choose the same experts, as they do where it decides."""
+    return bool(((usage["chosen"] < 1e-3) | (usage["chosen"] > 0.999)).all())
 
 
 def _chosen(runs: Runs, name: str) -> str:
@@ -399,7 +426,7 @@ def _chosen(runs: Runs, name: str) -> str:
     stacks = [
         (stack, layer)
         for (stack, layer), found in table.groupby(["stack", "layer"], sort=False)
-        if ((found["chosen"] < 1e-3) | (found["chosen"] > 0.999)).all()
+        if _by_task(found)
     ]
     header = ["target", *(f"{stack}, layer {layer}" for stack, layer in stacks)]
     rows = []

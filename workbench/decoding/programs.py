@@ -21,7 +21,7 @@ BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 #: How a program is compiled for CPU. `plain`: without YNNPACK, whose kernels pack the weights anew at every product,
 #: which costs a decoding loop of many rows more than they gain it. `library`: with its products alone, for a few rows,
-#: for which XLA's own would pack the whole output map, and for the products of a beam search. `short`: plain, for
+#: whose product with the output map takes XLA's own four times as long, and for a beam search. `short`: plain, for
 #: the short kernels of one row: no tree reductions, which cut small sums into several kernels, none of them
 #: vectorised, and no splitting of a kernel among threads, which takes longer to wake them than they save.
 Kernels = Literal["plain", "library", "short"]
