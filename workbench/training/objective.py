@@ -13,13 +13,14 @@ from jax.sharding import Mesh, PartitionSpec
 from workbench.nn.exchange import ROWS
 from workbench.nn.losses import load_balance_loss, router_z_loss
 from workbench.nn.network import TranslationNetwork
+from workbench.nn.products import rounded_product, turned
 from workbench.nn.routers import Routing
 from workbench.nn.training_mode import Training
 from workbench.training.batches import Batch
 from workbench.training.recipe import ObjectiveRecipe
 
 #: Rows whose logits are held at once: few enough to stay in a CPU's cache, enough to keep a matmul busy.
-CHUNK = 512
+CHUNK = 256
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -44,6 +45,9 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
     chunks = -(-count // CHUNK)
     rows = -(-count // chunks)
     padding = chunks * rows - count
+    low = embedding.dtype == jnp.bfloat16
+    multiply, turn = (rounded_product, turned) if low else (jnp.matmul, jnp.transpose)
+    columns = turn(embedding)
     order = jnp.argsort(weights == 0, stable=True)
     split = (
         jnp.pad(states[order], ((0, padding), (0, 0))).reshape(chunks, rows, width),
@@ -51,18 +55,15 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
         jnp.pad(weights[order].astype(jnp.float32), (0, padding)).reshape(chunks, rows),
     )
 
-    def chunk(d_embedding, part):  # type: ignore[no-untyped-def]
-        return jax.lax.cond(part[2].any(), some, none, d_embedding, part)
+    def chunk(d_columns, part):  # type: ignore[no-untyped-def]
+        return jax.lax.cond(part[2].any(), some, none, d_columns, part)
 
-    def none(d_embedding, part):  # type: ignore[no-untyped-def]
-        return d_embedding, (jnp.float32(0), jnp.float32(0), jnp.zeros_like(part[0]))
+    def none(d_columns, part):  # type: ignore[no-untyped-def]
+        return d_columns, (jnp.float32(0), jnp.float32(0), jnp.zeros_like(part[0]))
 
-    def some(d_embedding, part):  # type: ignore[no-untyped-def]
+    def some(d_columns, part):  # type: ignore[no-untyped-def]
         h, label, weight = part
-        # Rounded to the embedding's type, summed in float32.
-        logits = jnp.matmul(
-            h.astype(embedding.dtype), embedding.T, preferred_element_type=jnp.float32
-        )
+        logits = multiply(h, columns)
         highest = logits.max(axis=-1, keepdims=True)
         exponentials = jnp.exp(logits - highest)
         normaliser = exponentials.sum(axis=-1, keepdims=True)
@@ -73,14 +74,13 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
         rest = smoothing / vocabulary
         target = jnp.where(is_label, 1 - smoothing + rest, rest) * weight[:, None]
         gradient = exponentials * (weight[:, None] / normaliser) - target
-        low = gradient.astype(embedding.dtype)
         sums = (smoothed * weight).sum(), ((total - right) * weight).sum()
-        d_states = jnp.matmul(low, embedding, preferred_element_type=jnp.float32)
-        d_embedding += jnp.matmul(gradient.astype(h.dtype).T, h, preferred_element_type=jnp.float32)
-        return d_embedding, (*sums, d_states.astype(h.dtype))
+        d_columns += multiply(turn(h), gradient)
+        return d_columns, (*sums, multiply(gradient, embedding).astype(h.dtype))
 
-    nothing = jnp.zeros(embedding.shape, jnp.float32)
-    d_embedding, (smoothed, plain, d_states) = jax.lax.scan(chunk, nothing, split)
+    nothing = jnp.zeros(columns.shape, jnp.float32)
+    d_columns, (smoothed, plain, d_states) = jax.lax.scan(chunk, nothing, split)
+    d_embedding = d_columns.T
     d_states = d_states.reshape(-1, width)[jnp.argsort(order)]
     return smoothed.sum(), plain.sum(), d_states, d_embedding.astype(embedding.dtype)
 
