@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from workbench.nn.products import product
+from workbench.nn.products import product, turned
 
 
 def rounded(x):
@@ -32,8 +32,8 @@ def test_operands_are_rounded_and_sums_are_not(rows, inputs, outputs):
     np.testing.assert_allclose(
         gradients[0], rounded(wanted) @ rounded(kernel).T, rtol=1e-5, atol=1e-4
     )
-    exact = np.einsum("bnk,bnm->km", np.float64(x), np.float64(wanted))
-    np.testing.assert_allclose(gradients[1], exact, rtol=2**-7, atol=1e-4)
+    exact = np.einsum("bnk,bnm->km", rounded(x), rounded(wanted))
+    np.testing.assert_allclose(gradients[1], exact, rtol=2**-8, atol=1e-4)
 
 
 def test_it_works_inside_a_loop_over_parts():
@@ -44,6 +44,37 @@ def test_it_works_inside_a_loop_over_parts():
     np.testing.assert_allclose(
         found(parts, kernel), rounded(parts) @ rounded(kernel), rtol=1e-5, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("loops", "rows"), [(1, 300), (3, 300), (3, 5)], ids=["one turn", "three", "few rows"]
+)
+def test_gradients_inside_a_loop_whose_results_are_transposed(loops, rows):
+    """XLA:CPU has no bfloat16 product of turned operands, and finds that out only when it runs one."""
+    random = np.random.default_rng(3)
+    parts = jnp.asarray(random.normal(size=(loops, rows, 64)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(64, 32)), jnp.float32)
+
+    def loss(kernel):
+        def add(total, x):
+            y = product(x, kernel.astype(jnp.bfloat16)).T
+            return total + (y.reshape(32, -1) ** 2).sum(), None
+
+        return jax.lax.scan(add, jnp.float32(0), parts)[0]
+
+    found = jax.jit(jax.grad(loss))(kernel)
+    x = rounded(parts).reshape(-1, 64)
+    exact = x.T @ rounded(2 * (x @ rounded(kernel)))
+    np.testing.assert_allclose(found, exact, rtol=2**-6, atol=2**-7 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 9), (9, 1), (30, 17), (128, 512)])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_turned_is_the_rounded_transpose(rows, columns, kind):
+    x = jnp.asarray(np.random.default_rng(4).normal(size=(rows, columns)), kind)
+    found = jax.jit(turned)(x)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.float64(found), rounded(x).T)
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -32,8 +33,7 @@ def _backward(kept, gradient):  # type: ignore[no-untyped-def]
     x, kernel = kept
     # Of the two it is the smaller that is turned.
     if x.shape[1] > gradient.shape[1]:
-        d_kernel = rounded_product(turned(gradient), x)
-        d_kernel = d_kernel[jnp.arange(d_kernel.shape[0])].T
+        d_kernel = rounded_product(turned(gradient), x).T
     else:
         d_kernel = rounded_product(turned(x), gradient)
     return rounded_product(gradient, turned(kernel)), d_kernel.astype(kernel.dtype)
@@ -45,17 +45,23 @@ _mixed.defvjp(_forward, _backward)
 def rounded_product(x: jax.Array, y: jax.Array) -> jax.Array:
     """`x @ y` of x [N, K] and y [K, M], both rounded to bfloat16, summed and given in float32."""
     low = jnp.bfloat16
-    return jnp.matmul(x.astype(low), y.astype(low), preferred_element_type=jnp.float32)
+    product = jnp.matmul(x.astype(low), y.astype(low), preferred_element_type=jnp.float32)
+    return _row_by_row(product)
 
 
 def turned(x: jax.Array) -> jax.Array:
     """The transpose of a matrix, rounded to bfloat16.
 
-    XLA:CPU takes a transpose into the product that reads it, and has bfloat16 products of plain rows by columns
-    alone: any other widens its operands, which takes twice as long or more. It cannot where what is
-    transposed are bits.
+    XLA:CPU would take a transpose into the product that reads it, and widen both operands there.
     """
-    low = x.astype(jnp.bfloat16)
-    if jax.default_backend() != "cpu":
-        return low.T
-    return low.T[jnp.arange(low.shape[1])]
+    return _row_by_row(x.astype(jnp.bfloat16).T)
+
+
+def _row_by_row(x: jax.Array) -> jax.Array:
+    """`x`, which XLA:CPU must lay out row by row: it has bfloat16 products of nothing else, nor into it.
+
+    Elsewhere XLA lays it out as it likes. So it may over many devices: it would gather the rows of all to obey.
+    """
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return x
+    return with_layout_constraint(x, Layout((0, 1)))
