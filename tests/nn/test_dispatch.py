@@ -94,6 +94,33 @@ def test_gradients_equal_those_of_the_reference(dispatch, case):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", DISPATCHERS)
+@pytest.mark.parametrize("case", CASES[1:5], ids=lambda case: "-".join(map(str, case)))
+def test_weights_in_bfloat16_take_rows_in_float32(name, case):
+    """Of mixed precision on a CPU: outputs and gradients near those of the same weights in float32."""
+    x, experts, gates, exact = problem(*case)
+    low = exact._replace(
+        w_in=exact.w_in.astype(jnp.bfloat16), w_out=exact.w_out.astype(jnp.bfloat16)
+    )
+    widened = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), low)
+    cotangent = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+    def found_with(function, weights):
+        def loss(x, gates, weights):
+            outputs = function(x, experts, gates, weights)
+            return (outputs * cotangent).sum(), outputs
+
+        gradients, outputs = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(x, gates, weights)
+        return outputs, gradients
+
+    found, wanted = found_with(DISPATCHERS[name], low), found_with(reference, widened)
+    assert found[0].dtype == jnp.float32
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        a, b = (np.float64(leaf).ravel() for leaf in (a, b))
+        # Where rounding moves a unit across zero, its share of a gradient comes or goes.
+        assert np.linalg.norm(a - b) <= 0.1 * np.linalg.norm(b)
+
+
 @pytest.mark.parametrize("dispatch", [grouped, looped])
 def test_a_row_does_not_depend_on_the_rows_beside_it(dispatch):
     x, experts, gates, weights = problem(40, 2, 6, "one")

@@ -50,11 +50,11 @@ def rounded_product(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def turned(x: jax.Array) -> jax.Array:
-    """The transpose of a matrix, rounded to bfloat16.
+    """The transpose of matrices [..., N, M], rounded to bfloat16.
 
     XLA:CPU would take a transpose into the product that reads it, and widen both operands there.
     """
-    return _row_by_row(x.astype(jnp.bfloat16).T)
+    return _row_by_row(x.astype(jnp.bfloat16).swapaxes(-1, -2))
 
 
 def _row_by_row(x: jax.Array) -> jax.Array:
@@ -64,4 +64,4 @@ def _row_by_row(x: jax.Array) -> jax.Array:
     """
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return x
-    return with_layout_constraint(x, Layout((0, 1)))
+    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))

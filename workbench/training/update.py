@@ -116,16 +116,18 @@ def _deal(rows: jax.Array, count: int) -> jax.Array:
 def computed(parameters: Any, kind: str) -> Any:
     """The parameters in the type that a step computes in; the routers' stay float32.
 
-    On CPU bfloat16 stands for products alone, those with the kernels of linear maps (see
-    `workbench.nn.products`): everything else is slower in it there. The experts' are float32 then.
+    On CPU bfloat16 stands for products alone, those with linear maps and experts (see `workbench.nn.products`):
+    everything else is slower in it there. Over many CPU devices the experts' are float32.
     """
     if kind == "float32":
         return parameters
-    products_only = jax.default_backend() == "cpu"
+    in_products: tuple[str, ...] = ("",)
+    if jax.default_backend() == "cpu":
+        in_products = ("kernel",) if jax.device_count() > 1 else ("kernel", "w_in", "w_out")
 
     def cast(path: Any, leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path)
-        kept = "router" in name or (products_only and "kernel" not in name)
+        kept = "router" in name or not any(part in name for part in in_products)
         return leaf if kept else leaf.astype(kind)
 
     return jax.tree_util.tree_map_with_path(cast, parameters)
