@@ -99,6 +99,8 @@ def test_gradients_equal_those_of_the_reference(dispatch, case):
 def test_weights_in_bfloat16_take_rows_in_float32(name, case):
     """Of mixed precision on a CPU: outputs and gradients near those of the same weights in float32."""
     x, experts, gates, exact = problem(*case)
+    # As if rounded already: else rounding moves a unit across zero here or there.
+    x = x.astype(jnp.bfloat16).astype(jnp.float32)
     low = exact._replace(
         w_in=exact.w_in.astype(jnp.bfloat16), w_out=exact.w_out.astype(jnp.bfloat16)
     )
@@ -117,8 +119,7 @@ def test_weights_in_bfloat16_take_rows_in_float32(name, case):
     assert found[0].dtype == jnp.float32
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         a, b = (np.float64(leaf).ravel() for leaf in (a, b))
-        # Where rounding moves a unit across zero, its share of a gradient comes or goes.
-        assert np.linalg.norm(a - b) <= 0.1 * np.linalg.norm(b)
+        assert np.linalg.norm(a - b) <= 0.01 * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize("dispatch", [grouped, looped])
