@@ -16,15 +16,29 @@ st.set_page_config(page_title="Task-MoE workbench", page_icon=":material/hub:", 
 
 # Not "pages": a directory of that name Streamlit would take for its own kind of pages, and show those first.
 _PAGES = Path(__file__).parent / "views"
+# Streamlit serves it at / alone and reserves its name all the same: it has another, so that /translate is free.
+_FIRST = st.Page(
+    _PAGES / "translate.py",
+    title="Translate",
+    icon=":material/translate:",
+    url_path="first",
+    default=True,
+)
+
+
+def _to_first() -> None:
+    """Send who asks for the first page by its name, as for all others, to where it is."""
+    st.switch_page(_FIRST, query_params=st.query_params.to_dict())
+
+
 page = st.navigation(
     [
-        st.Page(
-            _PAGES / "translate.py", title="Translate", icon=":material/translate:", default=True
-        ),
+        _FIRST,
         st.Page(_PAGES / "experts.py", title="Experts", icon=":material/grid_view:"),
         st.Page(_PAGES / "subnetworks.py", title="Sub-networks", icon=":material/content_cut:"),
         st.Page(_PAGES / "compare.py", title="Compare", icon=":material/balance:"),
         st.Page(_PAGES / "checkpoints.py", title="Checkpoints", icon=":material/inventory_2:"),
+        st.Page(_to_first, title="Translate", url_path="translate", visibility="hidden"),
     ],
     position="top",
 )

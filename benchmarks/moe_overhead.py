@@ -25,7 +25,7 @@ from benchmarks.training_steps import (
     take_turns,
     workbench_step,
 )
-from workbench.config import ModelConfig
+from workbench.config import ModelConfig, StackConfig
 from workbench.decoding.programs import enable_compilation_cache
 from workbench.training.batches import Batch
 from workbench.training.memory import keep_freed_memory
@@ -44,19 +44,23 @@ def with_experts(recipe: Recipe, routing: str, experts: int, top_k: int) -> Reci
     return dataclasses.replace(recipe, model=model)
 
 
+def joined(stack: StackConfig) -> StackConfig:
+    """The dense stack whose blocks are as wide as what a token uses of `stack`'s."""
+    top_k = stack.router.top_k if stack.router else 1
+    widths = tuple(
+        width * top_k if layer in stack.expert_layers else width
+        for layer, width in enumerate(stack.feed_forward_widths)
+    )
+    return dataclasses.replace(
+        stack, feed_forward_widths=widths, expert_layers=(), experts=0, router=None
+    )
+
+
 def of_equal_active_parameters(config: ModelConfig) -> ModelConfig:
     """The dense network whose blocks are as wide as what a token uses of `config`'s."""
-    stacks = {}
-    for name, stack in config.stacks:
-        top_k = stack.router.top_k if stack.router else 1
-        widths = tuple(
-            width * top_k if layer in stack.expert_layers else width
-            for layer, width in enumerate(stack.feed_forward_widths)
-        )
-        stacks[name] = dataclasses.replace(
-            stack, feed_forward_widths=widths, expert_layers=(), experts=0, router=None
-        )
-    return dataclasses.replace(config, **stacks)  # type: ignore[arg-type]
+    return dataclasses.replace(
+        config, encoder=joined(config.encoder), decoder=joined(config.decoder)
+    )
 
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -21,3 +21,7 @@ def test_a_caption_is_translated_and_its_tokens_tinted(page: Page, app_url: str)
         page.get_by_role("link", name=name).first.click()
         expect(page.get_by_role("heading", name=name, level=1)).to_be_visible(timeout=60_000)
         expect(page.get_by_test_id("stException")).to_have_count(0)
+    # The first page has its name in an address too, like all others.
+    page.goto(f"{app_url}/translate")
+    expect(page.get_by_role("heading", name="Translate", level=1)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Page not found")).to_have_count(0)

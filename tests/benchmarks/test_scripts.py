@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import dispatchers, mfu, moe_overhead
+from benchmarks import dispatchers, mfu, moe_overhead, throughput
 from tests.models import config, stack
 from workbench.config import StackConfig
 from workbench.nn.network import TranslationNetwork
@@ -116,3 +116,23 @@ def test_every_dispatcher_is_timed(capsys):
     )  # fmt: skip
     assert [row["rule"] for row in found["rows"]] == ["gathered", "looped"]
     assert all(np.isfinite(row[name]) for row in found["rows"] for name in dispatchers.DISPATCHERS)
+
+
+def test_throughput_compares_routings_and_their_parts(capsys):
+    found = run(
+        throughput, capsys, "--routing", "token", "token/target", "--batch-sizes", "1", "6", "--repeats", "1",
+        "--d-model", "16", "--heads", "2", "--feed-forward", "16", "--layers", "2", "--experts", "4",
+        "--vocabulary", "64", "--length", "5",
+    )  # fmt: skip
+    names = ["token", "token/target", "token/target, part"]
+    assert [(row["system"], row["batch_size"]) for row in found["rows"]] == [
+        (name, size) for size in (1, 6) for name in names
+    ]
+    for name, peak in found["peaks"].items():
+        assert peak == max(x["tokens_per_s"] for x in found["rows"] if x["system"] == name)
+
+
+def test_a_part_keeps_the_stacks_that_do_not_route_by_task():
+    part = throughput.part_of(config(stack("token"), stack("target", width=24, top_k=2)))
+    assert part.encoder == stack("token")
+    assert part.decoder.router is None and part.decoder.feed_forward_widths == (24, 48)
