@@ -137,9 +137,9 @@ def test_tiles_are_near_the_mean_load_and_bounded():
     assert tile_size(10**6, 2) == TILE
 
 
-def test_few_rows_are_gathered_and_many_looped_over_on_a_cpu(monkeypatch):
+def test_one_row_is_gathered_and_more_are_looped_over_on_a_cpu(monkeypatch):
     assert choose_dispatcher(1, 2, 8) is gathered
-    assert choose_dispatcher(8, 2, 32) is gathered
-    assert choose_dispatcher(8, 2, 8) is looped
+    assert choose_dispatcher(2, 2, 32) is looped
+    assert choose_dispatcher(512, 2, 8) is looped
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose_dispatcher(512, 2, 8) is grouped

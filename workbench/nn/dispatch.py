@@ -62,10 +62,11 @@ def grouped(
 def choose_dispatcher(rows: int, top_k: int, experts: int) -> Dispatcher:
     """The faster dispatcher for `rows` rows on JAX's device, measured on CPU by `benchmarks/dispatchers.py`.
 
+    There copying the weights pays for a single row at most, the more rows and the wider the experts the less.
     Elsewhere nothing has been measured yet; there a loop would leave most of the device idle.
     """
     if jax.default_backend() == "cpu":
-        return gathered if rows * top_k <= max(8, experts // 2) else looped
+        return gathered if rows == 1 else looped
     return gathered if rows * top_k <= max(4, experts // 2) else grouped
 
 
