@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from workbench.nn.products import product, rounded_product, turned
+from workbench.nn.products import is_mixed, product, rounded_product, turned
 from workbench.nn.tiles import ExpertWeights, from_rows, tile_plan, tile_size, to_rows
 
 
@@ -54,8 +54,8 @@ def _tiles_forward(rows, expert_of_tile, used, weights):  # type: ignore[no-unty
 
 def _tiles_backward(kept, d_outputs):  # type: ignore[no-untyped-def]
     rows, hiddens, expert_of_tile, used, weights = kept
-    mixed = _mixed(rows, weights.w_in)
-    times, turn = (rounded_product, turned) if mixed else (jnp.matmul, _transposed)
+    low = is_mixed(rows, weights.w_in)
+    times, turn = (rounded_product, turned) if low else (jnp.matmul, _transposed)
     # Turned once, not for every tile.
     back_in, back_out = turn(weights.w_in), turn(weights.w_out)
 
@@ -85,10 +85,6 @@ def _tiles_backward(kept, d_outputs):  # type: ignore[no-untyped-def]
 
 
 _tiles.defvjp(_tiles_forward, _tiles_backward)
-
-
-def _mixed(rows: jax.Array, kernel: jax.Array) -> bool:
-    return rows.dtype == jnp.float32 and kernel.dtype == jnp.bfloat16
 
 
 def _transposed(x: jax.Array) -> jax.Array:
