@@ -84,7 +84,7 @@ def peak_of(device: Any) -> float | None:
 def recipe_of(options: argparse.Namespace, routing: str) -> Recipe:
     """Transformer-Base (Vaswani et al. 2017, table 3), or what the options say, routed so."""
     encoder, _, decoder = routing.partition("/")
-    recipe = recipe_from(
+    return recipe_from(
         {
             "name": "mfu",
             "data": {"directory": "none", "languages": ["en", "de", "fr", "cs"], "pivot": "en"},
@@ -101,9 +101,6 @@ def recipe_of(options: argparse.Namespace, routing: str) -> Recipe:
             "objective": {"compute": options.compute},
         }
     )
-    return dataclasses.replace(
-        recipe, objective=dataclasses.replace(recipe.objective, accumulate=options.accumulate)
-    )
 
 
 def random_batch(config: ModelConfig, sentences: int, length: int) -> Batch:
@@ -118,6 +115,8 @@ def random_batch(config: ModelConfig, sentences: int, length: int) -> Batch:
 def measure(options: argparse.Namespace, routing: str) -> dict[str, Any]:
     """One line of the table."""
     recipe = recipe_of(options, routing)
+    objective = dataclasses.replace(recipe.objective, accumulate=options.accumulate)
+    recipe = dataclasses.replace(recipe, objective=objective)
     config = recipe.model_config(options.vocabulary)
     network = new_network(config)
     if options.dispatcher != "auto":
@@ -149,17 +148,22 @@ def measure(options: argparse.Namespace, routing: str) -> dict[str, Any]:
     }
 
 
-def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+def add_size_options(parser: argparse.ArgumentParser) -> None:
+    """What `recipe_of` makes a network of: by default Transformer-Base with 32 experts."""
     parser.add_argument("--d-model", type=int, default=512)
     parser.add_argument("--feed-forward", type=int, default=2048)
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--layers", type=int, default=6, help="of each stack")
     parser.add_argument("--vocabulary", type=int, default=64000)
     parser.add_argument("--experts", type=int, default=32, help="in every second layer, 2 chosen")
+
+
+def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add_size_options(parser)
     parser.add_argument(
         "--routing", nargs="+", default=["dense", "token", "target", "token/target"]
     )

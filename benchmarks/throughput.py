@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks.mfu import recipe_of
+from benchmarks.mfu import add_size_options, recipe_of
 from benchmarks.moe_overhead import joined
 from benchmarks.training_steps import conditions, new_network
 from workbench.config import ModelConfig
@@ -70,7 +70,9 @@ def decoder(config: ModelConfig, options: argparse.Namespace) -> Callable[[int],
 
     def decode(rows: int) -> float:
         source = draws.integers(8, config.vocabulary, (rows, options.length), dtype=np.int32)
-        same = [np.full(rows, n, np.int32) for n in (encoder_id, decoder_id, 4, options.length)]
+        # Any token does as the language's.
+        each = (encoder_id, decoder_id, config.eos_id, options.length)
+        same = [np.full(rows, n, np.int32) for n in each]
         request = Request(source, *same)
         program = programs.get(request, kernels=kernels_for(rows, 1, screened=False))
         began = time.perf_counter()
@@ -124,21 +126,14 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--d-model", type=int, default=512)
-    parser.add_argument("--feed-forward", type=int, default=2048)
-    parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--layers", type=int, default=6, help="of each stack")
-    parser.add_argument("--vocabulary", type=int, default=64000)
-    parser.add_argument("--experts", type=int, default=32, help="in every second layer, 2 chosen")
+    add_size_options(parser)
     parser.add_argument("--routing", nargs="+", default=["token", "target", "token/target"])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--length", type=int, default=32, help="tokens of each side")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compute", choices=["bfloat16", "float32"], default="float32")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    options.accumulate = 1
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

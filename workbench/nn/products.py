@@ -35,11 +35,7 @@ def _forward(x, kernel):  # type: ignore[no-untyped-def]
 
 def _backward(kept, gradient):  # type: ignore[no-untyped-def]
     x, kernel = kept
-    # Of the two it is the smaller that is turned.
-    if x.shape[1] > gradient.shape[1]:
-        d_kernel = rounded_product(turned(gradient), x).T
-    else:
-        d_kernel = rounded_product(turned(x), gradient)
+    d_kernel = rounded_product(turned(x), gradient)
     return rounded_product(gradient, turned(kernel)), d_kernel.astype(kernel.dtype)
 
 
