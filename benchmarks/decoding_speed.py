@@ -32,7 +32,7 @@ from flax import nnx
 
 from workbench.decoding.programs import Programs, kernels_for
 from workbench.decoding.screening import make_screen
-from workbench.decoding.search import greedy
+from workbench.decoding.search import Found, greedy
 from workbench.decoding.translator import Translator
 from workbench.engines.export import convert, pieces_of
 from workbench.evaluation.testset import load_testset
@@ -88,7 +88,7 @@ def workbench_system(model: Translator, task: Task, length: int, batch_size: int
     def decode(batch: list[list[int]]) -> Any:
         request, _ = model.request(batch, task, batch_size, length)
         program = programs.get(screen, request, kernels=kernels)
-        return jax.device_get(program(screen, request))
+        return Found(*map(np.asarray, program(screen, request)))
 
     return System(
         prepare=lambda batch: batch,

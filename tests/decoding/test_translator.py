@@ -156,6 +156,22 @@ def test_what_a_small_cache_cannot_hold_is_found_in_a_larger_one(beam_size, monk
     np.testing.assert_allclose([output.score for output in outputs], means, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "parts"), [("dense", [4, 4, 3]), ("token", [11])])
+def test_a_large_batch_is_searched_in_parts_where_that_is_faster(kind, parts, monkeypatch):
+    model = new_translator("dense", kind)
+    texts = [captions()[0], *SHORT[:5], *captions()[1:6]]
+    options = {"batch_size": 11, "max_length": 6}
+    at_once = model.translate(texts, "en", "de", **options)
+    monkeypatch.setattr("workbench.decoding.translator.MOST_ROWS", 4)
+    rows = []
+    find = model.find
+    monkeypatch.setattr(
+        model, "find", lambda request, *rest: rows.append(request) or find(request, *rest)
+    )
+    assert_same(model.translate(texts, "en", "de", **options), at_once)
+    assert [int((request.limits > 0).sum()) for request in rows] == parts
+
+
 def test_a_limit_beyond_the_positions_is_cut_to_them():
     model = translator("dense", "dense")
     outputs = model.translate(captions()[:8], "en", "de", batch_size=8, max_length=10_000)

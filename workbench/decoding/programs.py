@@ -91,8 +91,8 @@ class Programs:
 
         It is called with the arguments alone; the static ones and the parameters are part of it.
         """
-        shapes = tuple(_shape(leaf) for leaf in jax.tree.leaves(arguments))
-        key = (shapes, kernels, tuple(static.items()))
+        leaves, structure = jax.tree.flatten(arguments)
+        key = (structure, *map(_shape, leaves), kernels, *static.items())
         if key not in self._programs:
             began = time.perf_counter()
             lowered = self._jitted.lower(*self._parameters, *arguments, **static)
@@ -114,7 +114,7 @@ def _compile(lowered: Any, kernels: Kernels) -> Callable[..., Any]:
 
 
 def _shape(leaf: Any) -> Any:
-    return leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)
+    return leaf.shape, leaf.dtype, getattr(leaf, "sharding", None)
 
 
 def enable_compilation_cache() -> Path:

@@ -43,8 +43,8 @@ class Translation(str):
 class Batch(NamedTuple):
     """What a system translates at once.
 
-    pieces: token ids of sources, the language's first and the end token last. task: their direction. size: most
-    pieces in a batch of this call. max_length: as given to `System.translate`.
+    pieces: token ids of sources, the language's first and the end token last, shortest first. task: their direction.
+    size: most pieces in a batch of this call. max_length: as given to `System.translate`.
     """
 
     pieces: list[list[int]]
@@ -61,6 +61,7 @@ class System(ABC):
 
     def __init__(self, name: str, config: ModelConfig, tokenizer: Tokenizer) -> None:
         self.name, self.config, self.tokenizer = name, config, tokenizer
+        self._token_names: dict[int, str] = {}
 
     @property
     @abstractmethod
@@ -194,9 +195,13 @@ class System(ABC):
         return translation
 
     def _token(self, token_id: int) -> str:
-        # Published networks have a few more rows than their tokenizer has tokens.
-        known = token_id < self.tokenizer.vocab_size
-        return self.tokenizer.token(token_id) if known else f"<{token_id}>"
+        if token_id not in self._token_names:
+            # Published networks have a few more rows than their tokenizer has tokens.
+            known = token_id < self.tokenizer.vocab_size
+            self._token_names[token_id] = (
+                self.tokenizer.token(token_id) if known else f"<{token_id}>"
+            )
+        return self._token_names[token_id]
 
 
 class _Piece:

@@ -35,6 +35,10 @@ from workbench.nn.network import TranslationNetwork
 from workbench.tasks import Task
 from workbench.text.tokenizer import Tokenizer
 
+#: Rows that a greedy search on CPU has at most, where they share their weights: more take as long a row, and all of
+#: them wait for the longest.
+MOST_ROWS = 32
+
 
 class Translator(System):
     """A checkpoint in memory, ready to translate on JAX.
@@ -126,12 +130,33 @@ class Translator(System):
     def _screen(self) -> Screen | None:
         """The network's screen if it lies in float32 on one processor: elsewhere it gains nothing."""
         embedding = self.network.embedding[...]
-        devices = embedding.devices()
-        if embedding.dtype != jnp.float32 or {device.platform for device in devices} != {"cpu"}:
+        if not self._on_cpu or embedding.dtype != jnp.float32 or len(embedding.devices()) > 1:
             return None
-        return jax.jit(make_screen)(embedding) if len(devices) == 1 else None
+        return jax.jit(make_screen)(embedding)
+
+    @cached_property
+    def _on_cpu(self) -> bool:
+        return {each.platform for each in self.network.embedding[...].devices()} == {"cpu"}
 
     def _run(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
+        size = self._most_rows(batch.size, options.beam_size)
+        firsts = range(0, len(batch.pieces), size)
+        parts = [
+            self._run_at_once(
+                batch._replace(pieces=batch.pieces[first : first + size], size=size), options
+            )
+            for first in firsts
+        ]
+        return _joined([found for found, _ in parts], self.config.pad_id), sum(s for _, s in parts)
+
+    def _most_rows(self, batch_size: int, beam_size: int) -> int:
+        routers = [stack.router for _, stack in self.config.stacks]
+        share = all(router is None or router.granularity == "task" for router in routers)
+        return (
+            min(batch_size, MOST_ROWS) if self._on_cpu and share and beam_size == 1 else batch_size
+        )
+
+    def _run_at_once(self, batch: Batch, options: SearchOptions) -> tuple[Found, float]:
         request, capacity = self.request(*batch)
         # A step reads the whole cache, and few translations are much longer than their sources.
         length = request.source.shape[1]
@@ -155,7 +180,7 @@ class Translator(System):
             options=options,
         )
         began = time.perf_counter()
-        found = jax.device_get(program(screen, request))
+        found = Found(*map(np.asarray, program(screen, request)))
         return found, time.perf_counter() - began
 
     def request(
@@ -195,6 +220,21 @@ class Translator(System):
                 network, request, capacity, options.beam_size, options.early_stopping
             )
         return greedy(network, request, capacity, options.with_scores, screen)
+
+
+def _joined(parts: list[Found], pad_id: int) -> Found:
+    """What was found in parts of a batch, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    most = max(part.tokens.shape[1] for part in parts)
+    wide = [
+        np.pad(part.tokens, ((0, 0), (0, most - part.tokens.shape[1])), constant_values=pad_id)
+        for part in parts
+    ]
+    # Rows that only fill a part are the last one's.
+    return Found(
+        np.concatenate(wide), *map(np.concatenate, zip(*(part[1:] for part in parts), strict=True))
+    )
 
 
 def _replaced(found: Found, rows: np.ndarray, others: Found, pad_id: int) -> Found:

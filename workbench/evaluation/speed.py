@@ -21,6 +21,8 @@ BATCHES = 20
 #: Seconds between the turns of different engines: the threads of one spin on for a while after their work, on the
 #: processors that the next needs.
 REST = 0.4
+#: Batches of such a turn. One more comes before them, untimed: it finds the threads asleep.
+TURN = 5
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ def benchmark(
 ) -> Speeds:
     """Measure how fast `models` translate, each through `System.translate`.
 
-    The systems take turns, batch by batch and in changing order, so that whatever else the machine does
-    falls on all of them alike; every system gets the same batches. Programs are compiled, and one batch is
-    translated, before the clock starts. Between the turns of different engines is a rest of `REST`.
+    The systems take turns in changing order, so that whatever else the machine does falls on all of them alike;
+    every system gets the same batches. Programs are compiled, and one batch is translated, before the clock
+    starts. A turn is one batch; among different engines it is `TURN` of them, after a rest of `REST` and an
+    untimed batch.
 
     Args:
         models: one or many.
@@ -127,17 +130,20 @@ def benchmark(
             compiled[name] = sum(output.compile_seconds for output in outputs)
             run(model, work[0], max_length)
         names = list(systems)
-        for index, batch in enumerate(work):
-            for name in names[index % len(names) :] + names[: index % len(names)]:
+        length = TURN if engines > 1 else 1
+        for turn, first in enumerate(range(0, batches, length)):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 if engines > 1:
                     time.sleep(REST)
-                began = time.perf_counter()
-                written = run(systems[name], batch, max_length)
-                seconds[name].append(time.perf_counter() - began)
-                tokens[name] += sum(len(output.token_ids) for output in written)
-                done += 1
-                if progress:
-                    progress(done, total)
+                    run(systems[name], work[first], max_length)
+                for batch in work[first : first + length]:
+                    began = time.perf_counter()
+                    written = run(systems[name], batch, max_length)
+                    seconds[name].append(time.perf_counter() - began)
+                    tokens[name] += sum(len(output.token_ids) for output in written)
+                    done += 1
+                    if progress:
+                        progress(done, total)
         for name, model in systems.items():
             median, tail = np.percentile(seconds[name], (50, 95)) * 1000
             speeds.append(

@@ -9,7 +9,13 @@ from typing import Any
 
 from workbench.languages import find_language
 from workbench.text.hub_tokenizer import SPECIAL_TOKENS
-from workbench.text.tokenizer import CONFIG_FILE, MODEL_FILE, Tokenizer, TokenizerError
+from workbench.text.tokenizer import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    Tokenizer,
+    TokenizerError,
+    each_of,
+)
 
 VOCABULARY_FILE = "vocab.json"
 
@@ -114,7 +120,8 @@ class M2M100Tokenizer(Tokenizer):
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         number, unknown = self._vocabulary, self.unk_id
-        return [[number.get(p, unknown) for p in row] for row in self._pieces.EncodeAsPieces(texts)]
+        rows = each_of(texts, self._pieces.EncodeAsPieces)
+        return [[number.get(piece, unknown) for piece in row] for row in rows]
 
     def _piece_ids(self, ids: Sequence[int]) -> list[int]:
         names = (self._names[i] for i in ids)
