@@ -19,19 +19,23 @@ LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 #: Sentences that batches are padded to.
 BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-#: How a program is compiled for CPU. `plain`: without YNNPACK, whose kernels pack the weights anew at every product,
-#: which costs a decoding loop of many rows more than they gain it. `library`: with its products alone, for a few rows,
-#: whose product with the output map takes XLA's own four times as long, and for a beam search. `short`: plain, for
-#: the short kernels of one row: no tree reductions, which cut small sums into several kernels, none of them
-#: vectorised, and no splitting of a kernel among threads, which takes longer to wake them than they save.
+#: How a program is compiled for CPU. None has tree reductions, which cut sums into several kernels, none of them
+#: vectorised. `plain`: without YNNPACK, whose kernels pack the weights anew at every product, which costs a decoding
+#: loop of many rows more than they gain it. `library`: with its products alone, for a few rows, whose product with the
+#: output map takes XLA's own four times as long, and for a beam search. `short`: plain, for the short kernels of one
+#: row: no splitting of a kernel among threads, which takes longer to wake them than they save.
 Kernels = Literal["plain", "library", "short"]
 YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
+WITHOUT = "xla_disable_hlo_passes"
 CPU_OPTIONS: dict[Kernels, dict[str, str | int]] = {
-    "plain": {YNNPACK: ""},
-    "library": {YNNPACK: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"},
+    "plain": {YNNPACK: "", WITHOUT: "tree_reduction_rewriter"},
+    "library": {
+        YNNPACK: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+        WITHOUT: "tree_reduction_rewriter",
+    },
     "short": {
         YNNPACK: "",
-        "xla_disable_hlo_passes": "tree_reduction_rewriter,cpu-parallel-task-assigner",
+        WITHOUT: "tree_reduction_rewriter,cpu-parallel-task-assigner",
         "xla_cpu_prefer_vector_width": 512,
     },
 }
