@@ -105,7 +105,7 @@ def test_how_a_search_is_compiled_goes_by_its_rows():
 
 def test_sizes_go_up_to_their_bucket():
     assert [bucket(n, LENGTHS) for n in (1, 16, 17, 1024, 5000)] == [16, 16, 24, 1024, 5000]
-    assert [bucket(n, BATCHES) for n in (1, 2, 5, 1025)] == [1, 4, 8, 1025]
+    assert [bucket(n, BATCHES) for n in (1, 2, 3, 5, 1025)] == [1, 2, 4, 8, 1025]
 
 
 def test_the_cache_on_disk_is_named_for_jaxlib_and_device(tmp_path):

@@ -17,7 +17,7 @@ import jaxlib
 #: Lengths in tokens that sentences are padded to.
 LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 #: Sentences that batches are padded to.
-BATCHES = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 #: How a program is compiled for CPU. None has tree reductions, which cut sums into several kernels, none of them
 #: vectorised. `plain`: without YNNPACK, whose kernels pack the weights anew at every product, which costs a decoding
