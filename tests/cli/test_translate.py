@@ -30,6 +30,14 @@ def test_lines_come_out_in_order(
     assert "21 lines in" in result.err
 
 
+def test_a_line_by_its_sentences(checkpoints: dict[str, str], run: Run) -> None:
+    text = "A dog runs. A man sits."
+    result = run("translate", checkpoints["dense"], *SHORT, "--by-sentence", stdin=text.encode())
+    model = translator("dense", "dense")
+    parts = model.translate(["A dog runs.", "A man sits."], "en", "de", max_length=6)
+    assert result.out == " ".join(parts) + "\n"
+
+
 def test_odd_lines_stay_lines(checkpoints: dict[str, str], run: Run) -> None:
     rows = [
         b"\xef\xbb\xbfA dog runs.",

@@ -227,6 +227,18 @@ def test_ten_thousand_words_are_split_and_all_of_them_translated():
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
+def test_the_sentences_of_a_text_are_translated_one_by_one_if_asked_to():
+    model = translator("dense", "dense")
+    first, second = captions()[:2]
+    texts = [f"{first} {second}", first, " "]
+    options = {"batch_size": 8, "max_length": LENGTH}
+    joined, single, blank = model.translate(texts, "en", "de", by_sentence=True, **options)
+    parts = model.translate([first, second], "en", "de", **options)
+    assert joined == " ".join(parts)
+    assert joined.token_ids == parts[0].token_ids + parts[1].token_ids
+    assert (single, blank) == (parts[0], "")
+
+
 def test_a_word_without_end_is_split_too():
     model = translator("dense", "dense")
     output = model.translate("x" * 500, "en", "de", batch_size=64, max_length=2)[0]

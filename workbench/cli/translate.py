@@ -54,6 +54,12 @@ def add_parser(commands: Any) -> None:
     )
     add_decoding(parser)
     add_early_stopping(parser)
+    parser.add_argument(
+        "--by-sentence",
+        action="store_true",
+        help="translate the sentences of a line one by one and join them (default: only those of a line that is"
+        " too long for the network)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -87,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
                 max_length=args.max_length,
                 with_scores=args.json,
                 early_stopping=args.early_stopping,
+                by_sentence=args.by_sentence,
             )
             done += len(texts)
             truncated += sum(output.truncated for output in outputs)

@@ -11,7 +11,7 @@ from workbench.decoding.search import Found, SearchOptions
 from workbench.errors import WorkbenchError
 from workbench.languages import find_language
 from workbench.tasks import Task
-from workbench.text.segmentation import split_long
+from workbench.text.segmentation import split_sentences
 from workbench.text.tokenizer import Tokenizer
 
 #: Rows of a beam search, at most.
@@ -104,10 +104,12 @@ class System(ABC):
         progress: Callable[[int, int], None] | None = None,
         with_scores: bool = True,
         early_stopping: bool = False,
+        by_sentence: bool = False,
     ) -> list[Translation]:
         """Translate sentences, in order; an empty or blank one gives an empty translation.
 
-        A text longer than the network's positions is split into sentences, translated and joined again.
+        A text longer than the network's positions is split into sentences, translated and joined again. A network
+        that was trained on single sentences tends to leave out what follows the first of several.
         How sentences are batched or padded does not change their translations.
 
         Args:
@@ -119,6 +121,7 @@ class System(ABC):
             progress: called with (sentences done, sentences in all) after each batch.
             with_scores: whether to compute scores; without, they are NaN.
             early_stopping: end a beam search as soon as `beam_size` translations are finished.
+            by_sentence: split every text, not only those that are too long.
 
         Raises:
             WorkbenchError: an unknown direction, or an argument out of range.
@@ -132,7 +135,7 @@ class System(ABC):
             )
         options = SearchOptions(beam_size, early_stopping and beam_size > 1, with_scores)
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        pieces, owners = self._pieces(texts, task.source)
+        pieces, owners = self._pieces(texts, task.source, by_sentence)
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
         results: list[_Piece | None] = [None] * len(pieces)
         compiled_before = self.compile_seconds
@@ -153,7 +156,9 @@ class System(ABC):
         joiner = "" if task.target.startswith(("zho", "jpn", "tha", "yue")) else " "
         return [self._join(parts, joiner, compile_seconds, with_scores) for parts in grouped]
 
-    def _pieces(self, texts: Sequence[str], source: str) -> tuple[list[list[int]], list[int]]:
+    def _pieces(
+        self, texts: Sequence[str], source: str, by_sentence: bool
+    ) -> tuple[list[list[int]], list[int]]:
         """Token ids of every piece that is translated on its own, and the text that each belongs to."""
         longest = self.config.max_positions
         pieces: list[list[int]] = []
@@ -165,8 +170,8 @@ class System(ABC):
         encoded = self.tokenizer.encode_sources(texts, source)
         for owner, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
             parts = [ids]
-            if len(ids) > longest:
-                cut = [part.strip() for part in split_long(text, fits)]
+            if by_sentence or len(ids) > longest:
+                cut = [part.strip() for part in split_sentences(text, fits)]
                 parts = self.tokenizer.encode_sources(cut, source)
             # Without a token between the language and the end there is nothing to translate.
             parts = [part for part in parts if len(part) > 2]

@@ -1,4 +1,4 @@
-"""Long text cut into parts that a network can read whole."""
+"""Text cut into its sentences, and into parts that a network can read whole."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _SENTENCE_END = re.compile(
 _WORD_END = re.compile(r"\s+|[，、；：]")  # Chinese and Japanese have clauses for want of spaces
 
 
-def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Cuts `text` into as few parts as a greedy reader makes, each of which fits.
+def split_sentences(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Cuts `text` into its sentences, and those that do not fit into as few parts as a greedy reader makes.
 
-    Gives ``[text]`` where that fits. Otherwise whole sentences are packed into parts; a sentence
-    that does not fit alone is cut between words, and a word that does not fit between characters.
-    The parts keep their spaces, so that ``"".join(parts) == text``.
+    Such a sentence is cut between words, and a word that does not fit between characters. The parts
+    keep their spaces, so that ``"".join(parts) == text``.
 
     Args:
         text: of any length.
         fits: whether a network can read a text whole. What fits must fit shortened, too. It is
-            asked about 2 log n times for a part of n pieces. A single character is taken to fit.
+            asked about 2 log n times for a part of n words. A single character is taken to fit.
     """
-    if fits(text):
-        return [text]
-    return _pack(_cut(text, _SENTENCE_END), fits, _split_sentence)
+    parts = []
+    for sentence in _cut(text, _SENTENCE_END):
+        parts += [sentence] if fits(sentence) else _split_sentence(sentence, fits)
+    return parts
 
 
 def _split_sentence(sentence: str, fits: Callable[[str], bool]) -> list[str]:
