@@ -61,8 +61,10 @@ def test_granularities_average_over_whom_they_are_for(statistics):
     values = statistics.top1
     rows = {task: i for i, task in enumerate(TASKS)}
     assert list(values_by_key(statistics, "top1", "global", [EN_DE])) == ["global"]
-    everyone = values_by_key(statistics, "top1", "global", [EN_DE])["global"]
+    everyone = values_by_key(statistics, "top1", "global", list(TASKS))["global"]
     np.testing.assert_allclose(everyone, values.mean(axis=0))
+    both = values_by_key(statistics, "top1", "global", [EN_DE, DE_EN])["global"]
+    np.testing.assert_allclose(both, values[[rows[EN_DE], rows[DE_EN]]].mean(axis=0))
     pairs = values_by_key(statistics, "top1", "pair", [EN_DE, DE_EN])
     np.testing.assert_allclose(pairs["deu_Latn-eng_Latn"], values[rows[DE_EN]])
     languages = values_by_key(statistics, "top1", "language", [EN_DE])
@@ -72,6 +74,15 @@ def test_granularities_average_over_whom_they_are_for(statistics):
     assert len(out_of) == 3
     np.testing.assert_allclose(languages["encoder eng_Latn"], values[out_of].mean(axis=0))
     np.testing.assert_allclose(languages["decoder deu_Latn"], values[rows[EN_DE]])
+
+
+def test_all_tasks_together_are_the_chosen_ones(model, statistics):
+    chosen = select_experts(model.config, statistics, [EN_DE], keep=0.5)["global"]
+    alone = select_experts(model.config, statistics, [EN_DE], keep=0.5, granularity="pair")
+    assert chosen == alone[str(EN_DE)]
+    assert chosen != select_experts(model.config, statistics, TASKS, keep=0.5)["global"]
+    small = prune(model, statistics, [EN_DE], keep=0.5)
+    assert small.provenance["kept_experts"]["encoder"]["1"] == list(chosen["encoder", 1])
 
 
 def test_a_threshold_keeps_more_where_importance_is_spread():

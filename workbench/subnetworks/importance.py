@@ -42,7 +42,7 @@ def values_by_key(
 ) -> dict[str, np.ndarray]:
     """What each expert is worth to whom: key -> values [layers, E], the mean over the key's tasks.
 
-    Keys: "global", over all tasks of the statistics; each of `tasks`, for "pair"; for "language" the sources and
+    Keys: "global", over `tasks`; each of `tasks`, for "pair"; for "language" the sources and
     targets of `tasks`, as `encoder eng_Latn` and `decoder deu_Latn`, over all tasks of the statistics that have
     that source or target; of such a key only the layers of that stack mean anything.
 
@@ -50,9 +50,9 @@ def values_by_key(
         WorkbenchError: the metric or granularity is unknown, or a task has no statistics.
     """
     values = values_of(statistics, metric)
-    if granularity == "global":
-        return {"global": values.mean(axis=0)}
     rows = statistics.rows([str(task) for task in tasks])
+    if granularity == "global":
+        return {"global": values[rows].mean(axis=0)}
     if granularity == "pair":
         return {str(task): values[row] for task, row in zip(tasks, rows, strict=True)}
     if granularity != "language":
