@@ -105,6 +105,8 @@ def card(
         f" photographs, and little else. Weights stored as {stored}.",
         languages=recipe.languages,
         terms=terms_of(recipe.data.directory),
+        tasks=recipe.tasks,
+        place=f"{'recipes' if is_trunk else 'checkpoints'}/{recipe.name}",
         recipe=to_toml(made["recipe"]),
         command=made["command"],
         hardware=made["hardware"]

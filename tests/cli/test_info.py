@@ -16,6 +16,7 @@ from tests.cli.conftest import Run
 from tests.models import TASKS, config, translator
 from workbench.checkpoint.components import COMPONENTS, parameters_by_component
 from workbench.checkpoint.model_card import MULTI30K, front_matter, licence_of, model_card, terms_of
+from workbench.tasks import Task
 
 
 def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -> None:
@@ -103,6 +104,8 @@ def test_a_card_states_its_terms_where_the_hub_looks() -> None:
         summary="A model.",
         languages=("eng_Latn", "deu_Latn"),
         terms=terms_of("data/multi30k"),
+        tasks=(Task("deu_Latn", "eng_Latn"), Task("eng_Latn", "deu_Latn")),
+        place="runs/my tiny",
         command="workbench train x.toml",
         seconds=3720,
         scores={"BLEU": {"eng_Latn-deu_Latn": 31.25}},
@@ -115,6 +118,7 @@ def test_a_card_states_its_terms_where_the_hub_looks() -> None:
     assert "non-commercial research and education" in card
     assert "| eng_Latn-deu_Latn | 31.2 |" in card
     assert "Time: 1 h 2 min" in card
+    assert "translate 'runs/my tiny' -s eng_Latn -t deu_Latn\n" in card
 
 
 @pytest.mark.parametrize("card", ["", "# no front matter", "---\n: : [\n---\n", "---\n- a\n---\n"])

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from tests.models import EN_DE, TASKS, captions, new_translator, stack, translator
+from workbench.checkpoint.model_card import front_matter, licence_of
 from workbench.config import RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -51,6 +52,21 @@ def test_the_fold_is_the_gated_sum_in_float64(scale):
     assert fc2["kernel"].shape == (21, 6)
     found = np.maximum(x @ fc1["kernel"] + fc1["bias"], 0) @ fc2["kernel"] + fc2["bias"]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_card_has_the_parents_terms_and_the_parts_own_languages_and_use():
+    parent = new_translator("target", "target")
+    parent.card = (
+        '---\nlanguage: ["cs", "de", "en"]\nlicense: "other"\nlicense_name: "mine"\ndatasets: ["d"]\n---\n\n'
+        "# Old\n\n---\n\nEnd\n"
+    )
+    card = extract(parent, ["en-de"], name="en-de").card
+    assert licence_of(card) == "other (mine)"
+    assert front_matter(card)["language"] == ["de", "en"]
+    assert front_matter(card)["datasets"] == ["d"]
+    assert "\n# en-de\n" in card and "translate en-de -s eng_Latn -t deu_Latn\n" in card
+    assert card.endswith("\n\n---\n\n# Old\n\n---\n\nEnd\n")
+    assert "translate x -s deu_Latn -t eng_Latn\n" in extract(parent, ["de-en"], name="x").card
 
 
 def test_the_sub_network_is_dense_and_smaller(small):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench.languages import find_language
+from workbench.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def model_card(
     summary: str,
     languages: Sequence[str],
     terms: DataTerms,
+    tasks: Sequence[Task],
+    place: str = "",
     recipe: str = "",
     command: str = "",
     hardware: str = "",
@@ -75,6 +80,8 @@ def model_card(
         summary: what it is, in a sentence or two.
         languages: FLORES-200 codes.
         terms: of its training data.
+        tasks: what it translates, at least one.
+        place: where it lies, for its example; default its name.
         recipe: the training recipe as text (TOML or JSON).
         command: what made it.
         hardware: what it was made on.
@@ -83,7 +90,7 @@ def model_card(
         scored_on: which sentences the scores are of.
         tags: for the hub.
     """
-    sections = [f"# {name}\n\n{summary}", _usage(name, languages)]
+    sections = [f"# {name}\n\n{summary}", usage(place or name, tasks)]
     if scores:
         sections.append(_scores(scores, scored_on))
     facts = [
@@ -100,6 +107,23 @@ def model_card(
         sections.append("\n\n".join(p for p in ("## Training", "\n".join(facts), block) if p))
     sections.append(f"## Data and licence\n\n{terms.text}")
     return _front_matter(languages, terms, tags) + "\n\n".join(sections) + "\n"
+
+
+def split_card(card: str) -> tuple[str, str]:
+    """The front matter of a card as text, with its fences and the empty line after them, and what follows it."""
+    parts = card.split("---\n", 2)
+    if not card.startswith("---\n") or len(parts) < 3:
+        return "", card
+    return f"---\n{parts[1]}---\n\n", parts[2].lstrip()
+
+
+def inherited_front_matter(card: str, languages: Sequence[str]) -> str:
+    """The front matter that a part of a checkpoint takes over from its `card`: all of it, of its own `languages`.
+
+    languages: FLORES-200 codes. A list of languages that goes over several lines stays as it is.
+    """
+    line = f"language: {json.dumps(_hub_codes(languages))}"
+    return re.sub(r"^language: *\[.*\]$", line, split_card(card)[0], flags=re.MULTILINE)
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -126,9 +150,8 @@ def licence_of(card: str) -> str:
 
 
 def _front_matter(languages: Sequence[str], terms: DataTerms, tags: Sequence[str]) -> str:
-    codes = [find_language(code, among=(code,)) for code in languages]
     fields: dict[str, Any] = {
-        "language": [language.iso639_1 or language.iso639_3 for language in codes],
+        "language": _hub_codes(languages),
         "license": terms.licence,
         "license_name": terms.name,
         "license_link": terms.link,
@@ -141,11 +164,17 @@ def _front_matter(languages: Sequence[str], terms: DataTerms, tags: Sequence[str
     return "---\n" + "\n".join(lines) + "\n---\n\n"
 
 
-def _usage(name: str, languages: Sequence[str]) -> str:
-    source, target = (*languages, "eng_Latn", "deu_Latn")[:2]
-    return (
-        f'## Use\n\n```bash\necho "..." | workbench translate {name} -s {source} -t {target}\n```'
-    )
+def _hub_codes(languages: Sequence[str]) -> list[str]:
+    """The codes that the hub has for FLORES-200 codes."""
+    found = [find_language(code, among=(code,)) for code in languages]
+    return list(dict.fromkeys(language.iso639_1 or language.iso639_3 for language in found))
+
+
+def usage(place: str, tasks: Sequence[Task]) -> str:
+    """The section that shows how the checkpoint in `place` is used: from English if `tasks` have that."""
+    task = next((task for task in tasks if task.source == "eng_Latn"), tasks[0])
+    command = f"workbench translate {shlex.quote(place)} -s {task.source} -t {task.target}"
+    return f'## Use\n\n```bash\necho "..." | {command}\n```'
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]], scored_on: str) -> str:

@@ -178,6 +178,8 @@ def _describe(
         f" {start}. {' '.join(report.describe_gains())} {plan.recipe.about}".rstrip(),
         languages=plan.recipe.languages,
         terms=terms_of(plan.recipe.data.directory),
+        tasks=plan.recipe.tasks,
+        place=str(plan.output / _CHECKPOINT),
         recipe=to_toml(recipe_table(plan.recipe)),
         command=args.command_line,
         hardware=hardware(),

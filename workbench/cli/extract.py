@@ -158,7 +158,9 @@ def _write(
     text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
     name = Path(args.output).resolve().name
     made = made_for(parent, extraction.tasks)
-    (place / CARD).write_text(card_with_parent(name, made, text), encoding="utf-8")
+    (place / CARD).write_text(
+        card_with_parent(name, made, text, extraction.tasks), encoding="utf-8"
+    )
 
 
 def _write_proofs(args: argparse.Namespace, place: Path, proofs: list[Proof]) -> None:

@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from workbench.checkpoint.tensor_files import weight_files
     from workbench.cli.provenance import made_by, sha256
     from workbench.decoding.translator import Translator
+    from workbench.subnetworks.lineage import card_with_parent
 
     source, target = find_checkpoint(args.checkpoint), Path(args.output)
     if "int8" in check_weights(source, read_config(source)):
@@ -56,6 +57,9 @@ def run(args: argparse.Namespace) -> None:
         "operation": "quantize",
         "parents": [{**parent, "provenance": model.provenance}],
     }
+    name = target.resolve().name
+    made = f"`{parent['name']}` with its weights stored as int8 by the Task-MoE workbench."
+    model.card = card_with_parent(name, made, model.card, model.config.directions)
     model.save(target, dtype="int8")
     sizes = [sum(file.stat().st_size for file in weight_files(place)) for place in (source, target)]
     scores = (
@@ -113,14 +117,13 @@ def _text(result: dict[str, Any]) -> str:
     from workbench.evaluation.tables import text_table
 
     before, after = result["bytes"]["before"], result["bytes"]["after"]
+    scores = {
+        task: (round(b["before"], 1), round(b["after"], 1)) for task, b in result["bleu"].items()
+    }
     rows = [("bytes of weights", f"{before:,}", f"{after:,}", f"{after / before - 1:+.1%}")]
     rows += [
-        (
-            f"BLEU {task}",
-            f"{b['before']:.1f}",
-            f"{b['after']:.1f}",
-            f"{b['after'] - b['before']:+.1f}",
-        )
-        for task, b in result["bleu"].items()
+        # Of the scores as they are shown; in a format z makes -0.0 zero.
+        (f"BLEU {task}", f"{one:.1f}", f"{other:.1f}", f"{other - one:+z.1f}")
+        for task, (one, other) in scores.items()
     ]
     return text_table(("", "before", "int8", "difference"), rows)

@@ -140,7 +140,7 @@ def follow(
         "valid_bleu": scores,
         "parents": parents,
     }
-    model.card = _card(recipe, args.command_line, seconds, scores)
+    model.card = _card(recipe, place, args.command_line, seconds, scores)
     model.save(place)
     wait_for_all("checkpoint")
     _print(args, place, scores)
@@ -202,7 +202,9 @@ def _progress(progress: Progress) -> str:
     return text
 
 
-def _card(recipe: Recipe, command: str, seconds: float, scores: dict[str, float]) -> str:
+def _card(
+    recipe: Recipe, place: Path, command: str, seconds: float, scores: dict[str, float]
+) -> str:
     from workbench.checkpoint.model_card import model_card, terms_of
     from workbench.cli.provenance import hardware
     from workbench.training.recipe import recipe_table
@@ -217,6 +219,8 @@ def _card(recipe: Recipe, command: str, seconds: float, scores: dict[str, float]
         f" {recipe.about}".rstrip(),
         languages=recipe.languages,
         terms=terms_of(data.directory),
+        tasks=recipe.tasks,
+        place=str(place),
         recipe=to_toml(recipe_table(recipe)),
         command=command,
         hardware=hardware(),

@@ -62,7 +62,7 @@ def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = N
         config,
         model.tokenizer,
         build(config, parameters),
-        card=card_of_part(model, called, made_for(model.name, chosen)),
+        card=card_of_part(model, called, made_for(model.name, chosen), chosen),
         provenance=provenance_of_part(
             model,
             "extract",

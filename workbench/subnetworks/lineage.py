@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.checkpoint.model_card import inherited_front_matter, split_card, usage
 from workbench.decoding.translator import Translator
 from workbench.tasks import Task
 
 
-def card_of_part(model: Translator, name: str, made: str) -> str:
-    """A model card that says how the checkpoint was made, with the parent's card after it."""
-    return card_with_parent(name, made, model.card)
+def card_of_part(model: Translator, name: str, made: str, tasks: Sequence[Task]) -> str:
+    """A model card that says how the checkpoint was made for which tasks, with the parent's card after it.
+
+    Its front matter, licence and data among it, is the parent's; the languages are those of `tasks`.
+    """
+    return card_with_parent(name, made, model.card, tasks)
 
 
-def card_with_parent(name: str, made: str, card: str) -> str:
+def card_with_parent(name: str, made: str, card: str, tasks: Sequence[Task]) -> str:
     """The same, of the parent's card as text."""
     return (
-        f"# {name}\n\n{made} The parent's card follows; its terms hold here too."
-        f"\n\n---\n\n{_without_front_matter(card)}"
+        f"{inherited_front_matter(card, languages_of(tasks))}# {name}\n\n{made} The parent's card follows; its"
+        f" terms hold here too.\n\n{usage(name, tasks)}\n\n---\n\n{split_card(card)[1]}"
     )
 
 
@@ -37,8 +41,3 @@ def provenance_of_part(
 def languages_of(tasks: Sequence[Task]) -> tuple[str, ...]:
     """The FLORES codes of both sides of `tasks`, sorted."""
     return tuple(sorted({code for task in tasks for code in (task.source, task.target)}))
-
-
-def _without_front_matter(card: str) -> str:
-    parts = card.split("---\n", 2)
-    return parts[2].lstrip() if card.startswith("---\n") and len(parts) == 3 else card

@@ -95,7 +95,7 @@ def merge(
         config,
         model.tokenizer,
         build(config, parameters),
-        card=card_of_part(model, called, made),
+        card=card_of_part(model, called, made, chosen),
         provenance=provenance_of_part(
             model,
             "merge",

@@ -171,7 +171,7 @@ def keep_experts(
         config,
         model.tokenizer,
         build(config, parameters),
-        card=card_of_part(model, called, _made(model, config, tasks, method)),
+        card=card_of_part(model, called, _made(model, config, tasks, method), tasks),
         provenance=provenance_of_part(
             model, "prune", tasks, method=dict(method or {}), kept_experts=kept_as_json(ordered)
         ),

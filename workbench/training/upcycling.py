@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from workbench.checkpoint.model_card import split_card, usage
 from workbench.config import ConfigError, ModelConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -272,12 +273,10 @@ _AROUND = (
 
 def _card(model: Translator, name: str, routing: str, experts: int, top_k: int) -> str:
     """The parent's card, with its front matter at the top and what was done before its text."""
-    front, text = "", model.card
-    parts = model.card.split("---\n", 2)
-    if model.card.startswith("---\n") and len(parts) == 3:
-        front, text = f"---\n{parts[1]}---\n\n", parts[2].lstrip()
+    front, text = split_card(model.card)
     return (
         f"{front}# {name}\n\n`{model.name}` upcycled by the Task-MoE workbench: {experts} experts, {top_k} of"
         f" them chosen, in place of feed-forward blocks (routing: {routing}), not trained further. The card of"
-        f" `{model.name}` follows; its terms hold here too.\n\n---\n\n{text}"
+        f" `{model.name}` follows; its terms hold here too."
+        f"\n\n{usage(name, model.config.directions)}\n\n---\n\n{text}"
     )
