@@ -50,6 +50,16 @@ def broken(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "broken")
 
 
+def test_a_run_names_its_checkpoint(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "run/checkpoint")
+    for read in (read_config, Translator.load):
+        with pytest.raises(CheckpointError, match=r"run is a run, .* is .*run/checkpoint\.$"):
+            read(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoint")
+    with pytest.raises(CheckpointError, match=r"has no config.json: it is not a checkpoint"):
+        read_config(tmp_path / "run")
+
+
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_what_is_saved_comes_back(kind, tmp_path):
     model = translator(*kind)

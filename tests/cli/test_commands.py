@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
+from tests.browser import free_port
 from tests.cli.conftest import Run
 from tests.models import CAPTIONS, captions
 from workbench.cli import app
@@ -305,19 +307,36 @@ def test_app_becomes_streamlit(tmp_path: Path, run: Run, monkeypatch: pytest.Mon
     called: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda _, command: called.append(command))
     monkeypatch.setenv(app.CHECKPOINTS, "")
-    assert run("app", "--port", "9000", "--checkpoints", tmp_path).code == 0
+    port = str(free_port())
+    assert run("app", "--port", port, "--checkpoints", tmp_path).code == 0
     [command] = called
     assert Path(command[4]).name == "main.py"
     assert command[-6:] == [
         *(
             "--server.port",
-            "9000",
+            port,
             "--server.headless",
             "true",
             "--browser.gatherUsageStats",
             "false",
         )
     ]
+    assert command[5:7] == ["--server.address", "localhost"]
+    assert run("app", "--port", port, "--address", "0.0.0.0").code == 0
+    assert called[1][5:7] == ["--server.address", "0.0.0.0"]
     run("app", "--checkpoints", tmp_path / "none").says("There is no directory")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     run("app").says("pip install 'task-moe-workbench[app]'")
+
+
+def test_app_says_in_a_line_where_it_cannot_listen(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.execv", lambda _, command: pytest.fail("it was started"))
+    run("app", "--port", "99999").says("There is no port 99999", "1 to 65535")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        run("app", "--port", port).says(f"Port {port} of localhost is taken", "--port")
+    run("app", "--address", "no host", "--port", port).says("There is no address 'no host'")
+    # Of the addresses for documentation, RFC 5737: no machine has it.
+    run("app", "--address", "192.0.2.1", "--port", port).says("Cannot listen on port", "--address")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import workbench as wb
 from tests.cli.conftest import Run
 from tests.models import CAPTIONS, captions, new_translator, translator
 from tests.training.test_upcycling import outputs
-from workbench.cli.train import _check_same
+from workbench.cli.train import _check_same, recipe_of
 from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
 from workbench.training.recipe import Recipe, read_recipe, recipe_from, recipe_table
 
 BASE = """
@@ -60,6 +62,17 @@ def test_a_finished_run_of_an_older_version_is_known_again(recipe: Path, tmp_pat
     del table["objective"]["capacity_factor"], table["data"]["directions"]
     (tmp_path / "provenance.json").write_text(json.dumps({"recipe": table}), encoding="utf-8")
     _check_same(tmp_path, wanted)
+
+
+def test_options_count_before_a_recipe_is_checked(recipe: Path) -> None:
+    base = recipe.parent / "base.toml"
+    base.write_text(BASE.replace('directory = "nowhere"\n', ""), encoding="utf-8")
+    options = {"recipe": recipe, "settings": ["run.steps=3"], "mesh": "data=2"}
+    found = recipe_of(argparse.Namespace(**options, data='a "b" ü=1'))
+    assert (found.data.directory, found.run.steps) == ('a "b" ü=1', 3)
+    assert found.run.mesh == "data=2"
+    with pytest.raises(WorkbenchError, match=r"lacks the key data.directory"):
+        recipe_of(argparse.Namespace(**options, data=None))
 
 
 def test_train_refuses(recipe: Path, tmp_path: Path, run: Run) -> None:

@@ -33,6 +33,9 @@ from workbench.checkpoint.weights import (
 from workbench.config import ConfigError, ModelConfig
 from workbench.nn.network import TranslationNetwork
 
+#: Where a run of `train`, `distill` or `upcycle` has its checkpoint.
+RESULT = "checkpoint"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -128,6 +131,11 @@ def write_checkpoint(
 def _read_description(directory: Path) -> tuple[ModelConfig, Layout]:
     if not directory.is_dir():
         raise CheckpointError(f"There is no checkpoint directory {directory}.")
+    inside = directory / RESULT
+    if not (directory / CONFIG).exists() and (inside / CONFIG).is_file():
+        raise CheckpointError(
+            f"{directory} is a run, not a checkpoint: its checkpoint is {inside}."
+        )
     table = _read_json(directory / CONFIG)
     try:
         return from_json(table), layout_in(table)

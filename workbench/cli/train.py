@@ -81,14 +81,11 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the arguments name, with all they say beside it."""
     from workbench.training.recipe import read_recipe
 
-    recipe = read_recipe(args.recipe, args.settings)
-    if args.data:
-        recipe = dataclasses.replace(
-            recipe, data=dataclasses.replace(recipe.data, directory=args.data)
-        )
-    if args.mesh is not None:
-        recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=args.mesh))
-    return recipe
+    settings = list(args.settings)
+    for key, value in (("data.directory", args.data or None), ("run.mesh", args.mesh)):
+        if value is not None:
+            settings.append(f"{key}={json.dumps(value)}")  # a text in TOML too
+    return read_recipe(args.recipe, settings)
 
 
 def follow(
