@@ -12,6 +12,7 @@ from app.widgets import tokens
 from app.widgets.direction import choose_direction
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
+from workbench.text.segmentation import split_sentences
 
 if TYPE_CHECKING:
     from workbench.decoding.system import Translation
@@ -32,6 +33,14 @@ class Result:
     lines: tuple[str, ...]
     translations: tuple[Translation, ...]
     routes: Routes | None
+    task: Task
+    source_lengths: tuple[int, ...]  # in tokens
+
+
+def sentences(written: str) -> tuple[str, ...]:
+    """The sentences of a text: networks trained on single ones leave out what follows the first."""
+    lines = (split_sentences(line, lambda _: True) or [""] for line in written.split("\n"))
+    return tuple(sentence.strip() for line in lines for sentence in line)
 
 
 def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
@@ -45,7 +54,8 @@ def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
                 from workbench.routing.trace import trace_routes
 
                 routes = trace_routes(model, lines, task.source, task.target, references=made)
-        return Result(lines, tuple(made), routes)
+        lengths = map(len, model.tokenizer.encode_sources(list(lines), task.source))
+        return Result(lines, tuple(made), routes, task, tuple(lengths))
     except WorkbenchError as error:
         return str(error)
 
@@ -72,21 +82,45 @@ def show(name: str, result: Result | str, stack: str, layer: int) -> None:
         zip(result.lines, result.translations, strict=True)
     ):
         parts = [tokens.text(line, translation.text)]
+        shown = ""
         if frame is not None and stack in result.routes.layers:  # type: ignore[union-attr]
             here = frame[
                 (frame["sentence"] == number)
                 & (frame["stack"] == stack)
                 & (frame["layer"] == layer)
             ]
-            parts.append(tokens.tinted(here))
+            source = stack == "encoder"
+            parts.append(tokens.tinted(here, result.task.source if source else result.task.target))
+            # The decoder reads two tokens before those that it writes, and not the last.
+            there = result.source_lengths[number] if source else len(translation.token_ids) + 1
+            shown = in_words(here["position"].nunique(), there)
         else:
-            parts.append(tokens.plain(translation.tokens))
+            parts.append(tokens.plain(translation.tokens, result.task.target))
         st.html(tokens.STYLE + "".join(parts))
         if translation.token_ids:
             cut = " · cut at the longest length" if translation.truncated else ""
             st.caption(
-                f"log-probability a token {translation.score:.2f} · {len(translation.token_ids)} tokens{cut}"
+                f"log-probability a token {translation.score:.2f}"
+                f" · {len(translation.token_ids)} tokens written{shown}{cut}"
             )
+
+
+def in_words(shown: int, there: int) -> str:
+    """How many of the tokens there are have been shown."""
+    if shown < there:
+        return f" · above: the first {shown} of {there} tokens, the most that the network holds"
+    return f" · above: {shown} tokens"
+
+
+def put_translation() -> None:
+    """On a swap: the translation shown becomes the text, where it is that of the text there now."""
+    state = st.session_state
+    if "translated" not in state or state["text"] != state["translated text"]:
+        return
+    (_, done, _), results = state["translated"]
+    found = [result for result in results.values() if not isinstance(result, str)]
+    if found and done == Task(state["from"], state["to"]):
+        state["text"] = "\n".join(made.text for made in found[0].translations)
 
 
 st.title("Translate", anchor=False)
@@ -106,19 +140,20 @@ with columns[3]:
     )
 chosen = names or [next(iter(configs))]
 tasks = list(dict.fromkeys(task for name in chosen for task in configs[name].directions))
-task = choose_direction(columns, tasks)
+task = choose_direction(columns, tasks, before_swap=put_translation)
 written = st.text_area(
-    "Text, a sentence a line",
+    "Text: every sentence is translated on its own",
     value=EXAMPLE,
     key="text",
     bind="query-params",
     height=112,
     max_chars=MOST_CHARACTERS,
 )
-lines = tuple(line for line in written.split("\n")) if written.strip() else ()
+lines = sentences(written) if written.strip() else ()
 invited = st.button("Translate", type="primary", icon=":material/translate:", disabled=not lines)
 asked = (tuple(chosen), task, lines)
 if invited:
+    st.session_state["translated text"] = written
     st.session_state["translated"] = (
         asked,
         {name: translate(name, lines, task) for name in chosen},
@@ -150,9 +185,13 @@ if "translated" in st.session_state:
             for stack, layer in layers
         }
         first = next(iter(places))
+        # Under a second name as well: Streamlit forgets a widget's own when another page is shown.
+        kept = st.session_state.get("tint", st.session_state.get("tinted by"))
+        st.session_state["tint"] = kept if kept in places else first
         place = st.segmented_control(
-            "Tint tokens by the experts of", list(places), default=first, required=True
+            "Tint tokens by the experts of", list(places), key="tint", required=True
         )
+        st.session_state["tinted by"] = place
         stack, layer = places[place or first]
         experts = max(
             r.routes.experts[stack]
@@ -160,6 +199,14 @@ if "translated" in st.session_state:
             if not isinstance(r, str) and r.routes and stack in r.routes.experts
         )
         st.html(tokens.STYLE + tokens.key(experts))
+        st.caption(
+            "Colour and number are those of the first expert that a token is sent to; point at a token for all of them."
+            + (
+                " The decoder reads an end mark and the language before the tokens that it writes."
+                if stack == "decoder"
+                else ""
+            )
+        )
     for column, (name, result) in zip(
         st.columns(len(results), gap="large"), results.items(), strict=True
     ):

@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 _SENTENCE_END = re.compile(
     r"""[.!?…؟؛۔][.!?…؟۔]*["'”’»)\]]*(?=\s)|[。！？｡।॥።፧။][。！？｡।॥።፧။]*["'”’»」』）)\]]*|\n"""
 )
+# What ends like a sentence and is none: initials, and the commonest abbreviations before a name or a number.
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[\"'“‘«„])(?:(?:[^\W\d_]\.)*[^\W\d_]|Mrs?|Ms|Dr|Prof|St|vs|Nr|Hr|Mme|Mlle|Sra?)\.\s*$"
+)
 _WORD_END = re.compile(r"\s+|[，、；：]")  # Chinese and Japanese have clauses for want of spaces
 
 
@@ -26,9 +30,26 @@ def split_sentences(text: str, fits: Callable[[str], bool]) -> list[str]:
             asked about 2 log n times for a part of n words. A single character is taken to fit.
     """
     parts = []
-    for sentence in _cut(text, _SENTENCE_END):
+    for sentence in _sentences(text):
         parts += [sentence] if fits(sentence) else _split_sentence(sentence, fits)
     return parts
+
+
+def _sentences(text: str) -> list[str]:
+    sentences: list[str] = []
+    for piece in _cut(text, _SENTENCE_END):
+        if sentences and _goes_on(sentences[-1], piece):
+            sentences[-1] += piece
+        else:
+            sentences.append(piece)
+    return sentences
+
+
+def _goes_on(before: str, after: str) -> bool:
+    """Whether the stop between the two ends no sentence."""
+    if "\n" in before[len(before.rstrip()) :]:
+        return False
+    return after[:1].islower() or _ABBREVIATION.search(before[-16:]) is not None
 
 
 def _split_sentence(sentence: str, fits: Callable[[str], bool]) -> list[str]:
