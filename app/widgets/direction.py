@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -16,40 +16,57 @@ def language_label(code: str) -> str:
     return f"{find_language(code, among=(code,)).name} · {code}"
 
 
-def choose_direction(columns: Sequence[Any], tasks: Sequence[Task]) -> Task:
-    """The direction chosen in three `columns`: source, swap, target. Kept in the URL as `from` and `to`."""
+# The swap button's label is for those who hear the page: its column has room for the icon only.
+_STYLE = """<style>.st-key-swap button p{position:absolute;width:1px;height:1px;overflow:hidden;
+ clip-path:inset(50%);white-space:nowrap}</style>"""
+
+
+def choose_direction(
+    columns: Sequence[Any],
+    tasks: Sequence[Task],
+    before_swap: Callable[[], None] = lambda: None,
+) -> Task:
+    """The direction chosen in three `columns`: source, swap, target. Kept in the URL as `from` and `to`.
+
+    before_swap: called when the button is pressed, while the languages are still as they were.
+    """
     sources = list(dict.fromkeys(task.source for task in tasks))
     sources.sort(key=lambda code: (code != "eng_Latn", language_label(code)))
     _keep("from", sources, sources[0])
     with columns[0]:
-        source = st.selectbox(
-            "From", sources, format_func=language_label, key="from", bind="query-params"
-        )
+        source = st.selectbox("From", sources, format_func=language_label, key="from")
     targets = sorted({task.target for task in tasks if task.source == source}, key=language_label)
     preferred = "deu_Latn" if "deu_Latn" in targets else targets[0]
     _keep("to", targets, preferred)
     with columns[1]:
+        st.html(_STYLE)
         st.button(
-            "",
+            "Swap languages",
+            key="swap",
             icon=":material/swap_horiz:",
-            help="Swap the two languages",
+            help="Swap languages",
             on_click=_swap,
+            args=(before_swap,),
             disabled=Task(st.session_state["to"], source) not in tasks,
             width="stretch",
         )
     with columns[2]:
-        target = st.selectbox(
-            "To", targets, format_func=language_label, key="to", bind="query-params"
-        )
+        target = st.selectbox("To", targets, format_func=language_label, key="to")
+    # Codes: bound to the address, the boxes would write their labels there.
+    st.query_params.update({"from": source, "to": target})
+    st.session_state.update({"last from": source, "last to": target})
     return Task(source, target)
 
 
 def _keep(key: str, options: Sequence[str], default: str) -> None:
-    """Start from the URL where it names an option, and give up a choice that is no longer one."""
-    wanted = st.session_state.get(key, st.query_params.get(key))
+    """Start from the URL where it names an option, else from before; give up a choice that is no longer one."""
+    # Its last value under a second name as well: Streamlit forgets a widget's own when another page is shown.
+    last = st.session_state.get(f"last {key}")
+    wanted = st.session_state.get(key, st.query_params.get(key, last))
     st.session_state[key] = wanted if wanted in options else default
 
 
-def _swap() -> None:
+def _swap(before: Callable[[], None]) -> None:
+    before()
     state = st.session_state
     state["from"], state["to"] = state["to"], state["from"]

@@ -7,27 +7,31 @@ from html import escape
 import pandas as pd
 
 from workbench.figures import theme
+from workbench.languages import find_language
 
 STYLE = """<style>
 .moe-line{line-height:2.35;font-size:1rem;margin:.1rem 0 .3rem}
-.moe-token{position:relative;padding:.16em .3em .12em;margin-right:.16em;border-radius:.3em;white-space:pre;
- border-bottom:3px solid var(--c);background:color-mix(in srgb,var(--c) 20%,transparent)}
-.moe-token sub{font-size:.62em;opacity:.8;margin-left:.18em}
-.moe-tip{visibility:hidden;position:absolute;left:0;bottom:125%;z-index:9;width:max-content;max-width:17rem;
+.moe-token,.moe-plain{display:inline-block;line-height:1.4;padding:.1em .3em;margin-inline-end:.16em;
+ border-radius:.3em;white-space:pre}
+.moe-token{position:relative;border-bottom:3px solid var(--c);background:color-mix(in srgb,var(--c) 20%,transparent)}
+.moe-token sub{font-size:.62em;opacity:.8;margin-inline-start:.18em}
+.moe-tip{display:none;position:absolute;left:0;bottom:125%;z-index:9;width:max-content;max-width:17rem;
  white-space:normal;line-height:1.4;font-size:.8rem;padding:.45em .65em;border-radius:.45em;
  background:#1f2430;color:#fff;box-shadow:0 2px 10px #0005}
-.moe-token:hover .moe-tip{visibility:visible}
-.moe-plain{padding:.16em .3em;margin-right:.16em;border-radius:.3em;white-space:pre;
- background:color-mix(in srgb,currentColor 8%,transparent)}
+.moe-token:hover .moe-tip{display:block}
+@media(max-width:40rem){.moe-line{position:relative}.moe-token{position:static}.moe-tip{bottom:auto}}
+.moe-plain{background:color-mix(in srgb,currentColor 8%,transparent)}
 .moe-key{font-size:.8rem;margin-right:.9em;white-space:nowrap}
 .moe-key i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.35em}
-.moe-text{font-size:1.15rem;margin:.1rem 0 .15rem}
-.moe-source{font-size:.86rem;opacity:.65;margin-top:.55rem}
+.moe-text{font-size:1.15rem;margin:.1rem 0 .15rem;overflow-wrap:anywhere}
+.moe-source{font-size:.86rem;overflow-wrap:anywhere;opacity:.65;margin-top:.55rem}
 </style>"""
 
 
-def tinted(routes: pd.DataFrame) -> str:
+def tinted(routes: pd.DataFrame, language: str) -> str:
     """HTML of one sentence's tokens in one layer; `routes` are its rows there, as in `Routes.to_frame`.
+
+    language: code of the tokens', whose script says which way they run.
 
     The network's own first tokens (end of sentence, language) are shown too: they are routed like the others.
     """
@@ -35,24 +39,29 @@ def tinted(routes: pd.DataFrame) -> str:
     for _, rows in routes.sort_values(["position", "rank"]).groupby("position"):
         token, expert = str(rows["token"].iloc[0]), int(rows["expert"].iloc[0])
         choices = "<br>".join(
-            f"{'expert' if rank == 0 else 'runner-up'} {expert_}, gate {gate:.3f}"
+            f"{'' if rank == 0 else 'then '}expert {expert_}, gate {gate:.3f}"
             for rank, expert_, gate in zip(rows["rank"], rows["expert"], rows["gate"], strict=True)
         )
-        shown = escape(token.replace("▁", " ").strip() or "␣")
         spans.append(
-            f'<span class="moe-token" style="--c:{theme.category(expert)}">{shown}<sub>{expert}</sub>'
-            f'<span class="moe-tip"><b>{escape(token)}</b><br>{choices}</span></span>'
+            f'<span class="moe-token" style="--c:{theme.category(expert)}">{_shown(token)}<sub>{expert}</sub>'
+            f'<span class="moe-tip" dir="ltr"><b>{escape(token)}</b><br>{choices}</span></span>'
         )
-    return f'<div class="moe-line" dir="auto">{" ".join(spans)}</div>'
+    return _line(spans, language)
 
 
-def plain(tokens: tuple[str, ...]) -> str:
+def plain(tokens: tuple[str, ...], language: str) -> str:
     """HTML of tokens that no expert has seen."""
-    spans = (
-        f'<span class="moe-plain">{escape(token.replace("▁", " ").strip() or "␣")}</span>'
-        for token in tokens
-    )
-    return f'<div class="moe-line" dir="auto">{" ".join(spans)}</div>'
+    return _line([f'<span class="moe-plain">{_shown(token)}</span>' for token in tokens], language)
+
+
+def _shown(token: str) -> str:
+    """A token in whichever direction its own letters run: marks such as `</s>` are Latin everywhere."""
+    return f"<bdi>{escape(token.replace('▁', ' ').strip() or '␣')}</bdi>"
+
+
+def _line(spans: list[str], language: str) -> str:
+    direction = "rtl" if find_language(language, among=(language,)).right_to_left else "ltr"
+    return f'<div class="moe-line" dir="{direction}">{" ".join(spans)}</div>'
 
 
 def key(experts: int) -> str:

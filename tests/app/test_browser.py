@@ -16,7 +16,7 @@ def test_a_caption_is_translated_and_its_tokens_tinted(page: Page, app_url: str)
     expect(token).to_be_visible()
     token.hover()
     expect(token.locator(".moe-tip")).to_be_visible()
-    expect(token.locator(".moe-tip")).to_contain_text("runner-up")
+    expect(token.locator(".moe-tip")).to_contain_text("then expert")
     for name in ("Experts", "Sub-networks", "Compare", "Checkpoints"):
         page.get_by_role("link", name=name).first.click()
         expect(page.get_by_role("heading", name=name, level=1)).to_be_visible(timeout=60_000)

@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.jobs import Job
+from app.widgets import tokens
 from tests.models import EN_DE
 from workbench.decoding.translator import Translator
 from workbench.routing.gathering import gather_statistics
@@ -59,9 +60,34 @@ def test_translations_of_odd_lines_are_sound_and_none_is_lost() -> None:
 def test_the_direction_can_be_swapped() -> None:
     test = opened("translate")
     before = [box.value for box in test.selectbox]
-    (swap,) = [b for b in test.button if b.label == ""]
+    (swap,) = [b for b in test.button if b.label == "Swap languages"]
     swap.click().run()
     assert [box.value for box in test.selectbox] == before[::-1]
+    assert test.query_params["from"] == before[1]
+    assert test.query_params["to"] == before[0]
+
+
+def test_a_swap_takes_the_translation_of_the_text_along_and_the_tinted_layer_stays() -> None:
+    test = opened("translate")
+    test.text_area[0].set_value("A man rides a horse.\n\nTwo dogs.")
+    press(test, "Translate")
+    (layer,) = [b for b in test.button_group if b.label.startswith("Tint")]
+    encoder = next(label for label in layer.options if "Encoder" in str(label))
+    layer.set_value(encoder).run()
+    _, results = test.session_state["translated"]
+    (result,) = results.values()
+    press(test, "Swap languages")
+    assert test.text_area[0].value == "\n".join(made.text for made in result.translations)
+    assert test.session_state["tinted by"] == encoder
+    shown = test.text_area[0].value
+    press(test, "Swap languages")
+    assert test.text_area[0].value == shown, "no translation of this text is shown"
+
+
+def test_tokens_run_as_their_script_does_and_marks_as_latin() -> None:
+    assert 'dir="rtl"' in tokens.plain(("▁رجل", "</s>"), "arb_Arab")
+    assert "<bdi>&lt;/s&gt;</bdi>" in tokens.plain(("▁رجل", "</s>"), "arb_Arab")
+    assert 'dir="ltr"' in tokens.plain(("▁Mann",), "deu_Latn")
 
 
 def test_a_sub_network_is_extracted_and_proved() -> None:
