@@ -61,6 +61,12 @@ def test_equal_scores_have_room_around_them() -> None:
     assert chart["layer"][0]["encoding"]["y"]["scale"]["domain"] == [24.0, 26.0]
 
 
+def test_there_is_no_room_for_latency_below_zero() -> None:
+    chart = quality_against_latency(POINTS.assign(p50_ms=[1.0, 100.0]), "BLEU", "").to_dict()
+    chart["width"] = 300
+    assert "−" not in vl_convert.vegalite_to_svg(chart)
+
+
 def test_the_heat_map_names_the_level_of_chance() -> None:
     assert "50%" in expert_heat_map(USAGE, "decoder", 1, 2).to_dict()["title"]["subtitle"]
 

@@ -39,7 +39,7 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
                 orient="top",
                 gradientLength=110,
                 gradientThickness=8,
-                titleOrient="left",
+                titleOrient="top",
             ),
         ),
         tooltip=[

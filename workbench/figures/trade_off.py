@@ -21,7 +21,7 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
         x=alt.X(
             "p50_ms:Q",
             title="Median latency (ms)",
-            scale=alt.Scale(zero=True, nice=True, padding=24),
+            scale=alt.Scale(domain=[0, 1.05 * systems["p50_ms"].max()], nice=True),
             axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=6),
         ),
         y=alt.Y(
