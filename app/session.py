@@ -41,6 +41,19 @@ def checkpoints() -> dict[str, Path]:
     return names
 
 
+def add(path: Path) -> None:
+    """Offer the checkpoint in `path` too, for this session. Raises WorkbenchError where its name is taken."""
+    there = checkpoints().get(path.name)
+    if there is not None and there.resolve() == path:
+        raise WorkbenchError(f"{path.name} is in the list already.")
+    if there is not None:
+        raise WorkbenchError(
+            f"There is a checkpoint named {path.name} already, in {there}. Give the directory {path} another name"
+            " and add it again."
+        )
+    st.session_state["added"] = [*st.session_state.get("added", []), path]
+
+
 def config_of(path: Path) -> ModelConfig:
     """A checkpoint's configuration, read anew when its file changes. Raises WorkbenchError."""
     return _config(path, version_of(path))

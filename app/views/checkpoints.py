@@ -66,7 +66,7 @@ if added and written.strip():
     path = Path(written.strip()).expanduser().resolve()
     try:
         read_config(path)
-        st.session_state["added"] = [*st.session_state.get("added", []), path]
+        session.add(path)
         st.toast(f"Added {path.name}", icon=":material/check:")
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")

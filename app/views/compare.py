@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -24,6 +25,19 @@ from workbench.figures.trade_off import quality_against_latency
 from workbench.subnetworks.extract import extract
 from workbench.tasks import Task
 
+# Sentences side by side; on a narrow page one below the other, each named.
+STYLE = """<style>
+.moe-beside{max-height:26rem;overflow:auto;border:1px solid #8885;border-radius:.5rem}
+.moe-beside table{width:100%;table-layout:fixed;border-collapse:collapse;font-size:.875rem}
+.moe-beside :is(th,td){padding:.35rem .6rem;text-align:start;vertical-align:top;overflow-wrap:anywhere}
+.moe-beside tr{border-top:1px solid #8885}
+.moe-beside thead tr{border-top:0}
+@media (max-width:640px){
+.moe-beside thead{display:none}
+.moe-beside :is(table,tbody,tr,td){display:block}
+.moe-beside td::before{content:attr(data-of);display:block;font-size:.75rem;opacity:.7}
+}
+</style>"""
 SUBNETWORK = " ✂"  # marks the sub-network of a checkpoint, extracted when it is needed
 
 
@@ -146,6 +160,7 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
         first = scores[scores["metric"] == metrics[0]][["system", "score"]]
         points = first.merge(latency, on="system")
         st.altair_chart(quality_against_latency(points, metrics[0], conditions), width="stretch")
+    differing: list[dict[str, str]] = []
     if len(results) > 1:
         differing = [
             {
@@ -160,9 +175,35 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
         ]
         st.markdown(f"**Sentences translated differently: {len(differing)} of {len(testset)}**")
         if differing:
-            st.dataframe(pd.DataFrame(differing), hide_index=True, width="stretch", height=320)
-    st.download_button(
-        "Table as CSV", table.to_csv(index=False), "compare.csv", icon=":material/download:"
+            st.html(STYLE + beside(differing))
+    with st.container(horizontal=True):
+        st.download_button(
+            "Table as CSV", table.to_csv(index=False), "compare.csv", icon=":material/download:"
+        )
+        if differing:
+            st.download_button(
+                "Sentences as CSV",
+                pd.DataFrame(differing).to_csv(index=False),
+                "sentences.csv",
+                icon=":material/download:",
+            )
+
+
+def beside(rows: Sequence[dict[str, str]]) -> str:
+    """The rows as a table in HTML whose texts wrap, so that all columns are in sight."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-of="{escape(name)}" dir="auto">{escape(text)}</td>'
+            for name, text in row.items()
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="moe-beside"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -193,7 +234,9 @@ tasks = list(
 task = choose_direction(columns, tasks)
 left, middle, right = st.columns([3, 5, 4.6], vertical_alignment="bottom")
 installed: list[Engine] = [e for e in ENGINES if not missing(e.removesuffix("-int8"))]
-batch = left.selectbox("Batch size for throughput", [8, 16, 32, 64], index=2)
+batch = left.selectbox(
+    "Batch size for throughput", [8, 16, 32, 64], index=2, key="batch", persist_state="session"
+)
 st.session_state.setdefault("engines", [])
 st.session_state["engines"] = [e for e in st.session_state["engines"] if e in installed]
 engines = middle.multiselect(
@@ -206,6 +249,7 @@ engines = middle.multiselect(
     help="Measures what you would deploy: each dense system once more, converted for these engines."
     " They need `pip install 'task-moe-workbench[engines]'`.",
 )
+asked = (tuple(names), task, batch, tuple(engines))
 running: jobs.Job | None = st.session_state.get("job")
 busy = running is not None and not running.finished
 if right.button(
@@ -224,10 +268,15 @@ if right.button(
         running = jobs.start(
             lambda job: measure(job, under_engines(job, models, engines), testset, batch)
         )
-        st.session_state["job"], st.session_state["compared"] = running, testset
+        st.session_state["job"], st.session_state["compared"] = running, (asked, testset)
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")
 if running is not None:
+    before, testset = st.session_state["compared"]
+    if before != asked:
+        st.caption(
+            "Below is the comparison of what was asked before. Press Compare for the new one."
+        )
     if not running.finished:
         watch(running)
     elif running.error:
@@ -238,7 +287,7 @@ if running is not None:
             icon=":material/info:",
         )
     if running.results:
-        show(list(running.results), st.session_state["compared"])
+        show(list(running.results), testset)
 else:
     st.caption(
         "Compare translates the captions in the package with each system: BLEU and chrF with their intervals, time for"

@@ -35,8 +35,8 @@ def show_kept(model: Translator, task: Task) -> None:
             "Stack": stack,
             "Layer": int(layer),
             "Experts kept": ", ".join(experts),
+            "Of how many": getattr(model.config, stack).experts_in(int(layer)),
             "Gates": ", ".join(f"{gate:.3f}" for gate in experts.values()),
-            "Of": getattr(model.config, stack).experts_in(int(layer)),
         }
         for stack, layers in kept.items()
         for layer, experts in layers.items()
@@ -46,6 +46,11 @@ def show_kept(model: Translator, task: Task) -> None:
     left, right = st.columns([2, 3], gap="large")
     left.markdown("**Experts that this task keeps**")
     left.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    for stack, routed in model.config.stacks:
+        if routed.router and stack not in kept:
+            left.caption(
+                f"The {stack} is routed by {routed.router.granularity}: it keeps all its experts."
+            )
     show_components(right, model.config, after)
 
 

@@ -193,7 +193,12 @@ def _choice(
     begin_one(key, names)
     chosen = str(
         place.selectbox(
-            label, names, format_func=lambda name: words.get(name, name), key=key, help=note
+            label,
+            names,
+            format_func=lambda name: words.get(name, name),
+            key=key,
+            help=note,
+            persist_state="session",
         )
     )
     keep(key, chosen, names[0])

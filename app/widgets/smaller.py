@@ -97,9 +97,8 @@ def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
         busy = making is not None and not making.job.finished
         if press(how, plan, model.name, busy):
             measured = [task for task in tasks if task in on_captions(model.config)]
-            making = Making(
-                of, plan.words, jobs.start(lambda job: make(job, model, plan, measured))
-            )
+            words = f"{plan.words}, for {', '.join(task.label for task in tasks)}"
+            making = Making(of, words, jobs.start(lambda job: make(job, model, plan, measured)))
             st.session_state["making"] = making
     if making is not None and (making.of == of or not making.job.finished):
         show_result(making)
@@ -112,7 +111,11 @@ def choose_tasks(place: Any, config: ModelConfig) -> list[Task]:
     default = preferred or options[:1]
     begin_many("for", options, default)
     names = place.multiselect(
-        "Directions", options, format_func=lambda name: parse_task(name).label, key="for"
+        "Directions",
+        options,
+        format_func=lambda name: parse_task(name).label,
+        key="for",
+        persist_state="session",
     )
     keep("for", names, default)
     return [parse_task(name) for name in names]

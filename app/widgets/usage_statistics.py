@@ -64,10 +64,11 @@ def choose_statistics(path: Path, model: Translator) -> Statistics | None:
         WorkbenchError: the file has no statistics of this model.
     """
     place = path, session.version_of(path)
+    _take_over(place)
     if place not in known():
         return _from_file(model) or _on_captions(place, model)
     gathered = known()[place]
-    with st.expander("Statistics: the bundled captions, unless you give others"):
+    with st.expander("Statistics: gathered on the bundled captions, unless you give others"):
         own = _from_file(model)
         st.download_button(
             "Those of the captions as JSON",
@@ -76,6 +77,15 @@ def choose_statistics(path: Path, model: Translator) -> Statistics | None:
             icon=":material/download:",
         )
     return own or gathered
+
+
+def _take_over(place: Place) -> None:
+    """Know from now on what this session's job has gathered, and say so."""
+    started: Gathering | None = st.session_state.get("gathering")
+    if started is not None and started.of == place and started.job.results:
+        del st.session_state["gathering"]
+        known()[place] = started.job.results[0]
+        st.toast("Statistics gathered", icon=":material/check:")
 
 
 def _from_file(model: Translator) -> Statistics | None:
@@ -114,9 +124,6 @@ def _on_captions(place: Place, model: Translator) -> Statistics | None:
     started: Gathering | None = st.session_state.get("gathering")
     if started is not None and started.of == place:
         job = started.job
-        if job.results:
-            known()[place] = job.results[0]
-            return known()[place]
         if not job.finished:
             watch(job)
             return None

@@ -90,6 +90,38 @@ def test_tokens_run_as_their_script_does_and_marks_as_latin() -> None:
     assert 'dir="ltr"' in tokens.plain(("▁Mann",), "deu_Latn")
 
 
+def test_own_text_is_traced_in_the_tasks_of_its_language() -> None:
+    test = opened("experts")
+    tasks = test.multiselect[0].value
+    test.segmented_control(key="whose-text").set_value("My own").run()
+    assert test.selectbox(key="own-language").value == "eng_Latn"
+    own = test.multiselect[0].value
+    assert own == [task for task in tasks if task.startswith("eng_Latn-")]
+    test.text_area(key="own-text").set_value("A dog runs.\n\n").run()
+    test.multiselect[0].set_value(["eng_Latn-deu_Latn"]).run()
+    press(test, "Trace")
+    assert test.session_state["traced"][1] == (EN_DE,)
+    assert test.subheader[0].value.endswith(": 1 sentence in 1 task")
+    (sentence,) = [box for box in test.selectbox if box.label == "Sentence"]
+    assert sentence.options[0].startswith("English → German · A dog runs. → ")
+    assert not any("asked before" in text.value for text in test.caption)
+    test.selectbox(key="own-language").set_value("deu_Latn").run()
+    assert not test.exception
+    assert test.multiselect[0].value == ["deu_Latn-eng_Latn"]
+    assert any("asked before" in text.value for text in test.caption)
+
+
+def test_a_stack_that_keeps_all_its_experts_is_named() -> None:
+    test = AppTest.from_file(str(PAGES / "subnetworks.py"), default_timeout=120)
+    test.query_params["model"] = "captions-hybrid-moe"
+    test.run()
+    assert not test.exception
+    assert list(test.dataframe[0].value["Of how many"]) == [16]
+    assert "The encoder is routed by token: it keeps all its experts." in [
+        text.value for text in test.caption
+    ]
+
+
 def test_a_sub_network_is_extracted_and_proved() -> None:
     test = press(opened("subnetworks"), "Extract and prove")
     proof = test.session_state["cut"][3]
@@ -104,6 +136,19 @@ def test_a_bad_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     (add,) = [b for b in test.button if b.label == "Add"]
     add.click().run()
     assert "config.json" in test.error[0].value
+
+
+def test_two_checkpoints_of_one_name_are_refused_in_one_line(tmp_path: Path) -> None:
+    test = opened("checkpoints")
+    there = PAGES.parents[1] / "checkpoints" / "captions-dense"
+    copy = tmp_path / there.name
+    copy.mkdir()
+    (copy / "config.json").write_bytes((there / "config.json").read_bytes())
+    for path, words in ((there, "in the list already"), (copy, "another name")):
+        test.text_input[0].set_value(str(path))
+        press(test, "Add")
+        assert words in test.error[0].value
+        assert "added" not in test.session_state
 
 
 def test_the_checkpoints_page_says_how_stacks_are_routed() -> None:
@@ -135,6 +180,7 @@ def ended(test: AppTest, key: str) -> AppTest:
 def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: AppTest) -> None:
     test = press(token_routed, "Gather statistics")
     ended(test, "gathering")
+    assert "Statistics: gathered" in test.expander[0].label
     assert test.metric[1].value != test.metric[0].value
     (keep,) = test.slider
     keep.set_value(1).run()
@@ -146,6 +192,7 @@ def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: A
     press(test, "Prune and report")
     ended(test, "making")
     (made,) = test.session_state["making"].job.results
+    assert test.session_state["making"].words.endswith(", for English → German")
     assert made.network.config.encoder.experts == 8  # of 16
     assert made.network.config.decoder.experts == 4
     assert [row.task for row in made.found.rows] == ["eng_Latn-deu_Latn"] * 2
@@ -215,6 +262,9 @@ def test_systems_are_timed_in_turns_and_dense_ones_under_other_engines_too() -> 
     (table,) = [f.value for f in test.dataframe if "Computed in" in f.value]
     assert list(table["System"]) == names
     assert table["Computed in"].iloc[2].startswith("int8")
+    assert not any("asked before" in text.value for text in test.caption)
+    test.selectbox(key="batch").set_value(16).run()
+    assert any("asked before" in text.value for text in test.caption)
 
 
 def test_no_engine_is_asked_to_run_experts() -> None:
