@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.results.score import training_of
 from workbench.checkpoint.model_card import model_card, terms_of
 from workbench.decoding.translator import Translator
-from workbench.evaluation.quality import evaluate
+from workbench.evaluation.quality import evaluate, metric_in_words
 from workbench.evaluation.testset import load_testset
 from workbench.training.recipe import recipe_from
 from workbench.training.recipe_file import to_toml
@@ -71,7 +71,10 @@ def scores_of(
     scores = {}
     for metric, rows in found.groupby("metric", sort=False):
         by_task = dict(zip(rows["task"], rows["score"], strict=True))
-        scores[str(metric)] = {"average": sum(by_task.values()) / len(by_task), **by_task}
+        scores[metric_in_words(str(metric))] = {
+            "average": sum(by_task.values()) / len(by_task),
+            **by_task,
+        }
     return scores, sorted(set(found["signature"]))
 
 

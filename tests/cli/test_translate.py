@@ -38,6 +38,12 @@ def test_a_line_by_its_sentences(checkpoints: dict[str, str], run: Run) -> None:
     assert result.out == " ".join(parts) + "\n"
 
 
+def test_one_line_is_not_many(checkpoints: dict[str, str], run: Run) -> None:
+    result = run("translate", checkpoints["dense"], *SHORT[:-1], "1", stdin=b"A dog runs.\n")
+    assert "workbench: 1 line in " in result.err
+    assert "warning: 1 translation was cut short by" in result.err
+
+
 def test_odd_lines_stay_lines(checkpoints: dict[str, str], run: Run) -> None:
     rows = [
         b"\xef\xbb\xbfA dog runs.",

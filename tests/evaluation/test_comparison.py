@@ -73,6 +73,9 @@ def test_a_comparison_in_its_three_forms() -> None:
     text = comparison.render()
     assert "p50 ms ×1" in text and "sentences/s ×4" in text
     assert "BLEU: nrefs:1|bs:1000" in text
+    # One name in all tables; data have sacreBLEU's.
+    assert "chrF++" in text and "chrF2++" not in text
+    assert "chrF2++" in {row["metric"] for row in table["scores"]}
     latex = comparison.render("latex")
     assert r"eng\_Latn-deu\_Latn & " in latex
     assert latex.endswith("\\bottomrule\n\\end{tabular}")

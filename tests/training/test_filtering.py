@@ -45,7 +45,7 @@ def test_counts_and_their_one_line():
     assert summary(tables) == (
         "4,002 pairs in 2 directions; left out: 1 empty, 3 long, 3 duplicate."
     )
-    assert summary({"a-b": {"kept": 1}}) == "1 pairs in 1 directions; left out: none."
+    assert summary({"a-b": {"kept": 1}}) == "1 pair in 1 direction; left out: none."
 
 
 @pytest.mark.parametrize("reason", REASONS)

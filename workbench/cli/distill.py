@@ -12,6 +12,7 @@ from workbench.cli.options import add_decoding, choose_device, new_command, posi
 from workbench.cli.output import ProgressLine, note, whole_file
 from workbench.cli.train import add_recipe_options, recipe_of, shown_on
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 
 if TYPE_CHECKING:
     from workbench.decoding.translator import Translator
@@ -173,7 +174,7 @@ def _describe(
     start = f"from {plan.recipe.run.start_from}" if plan.recipe.run.start_from else start
     model.card = model_card(
         plan.recipe.name,
-        summary=f"A student of the Task-MoE workbench for {len(plan.recipe.tasks)} directions, trained on the"
+        summary=f"A student of the Task-MoE workbench for {counted(len(plan.recipe.tasks), 'direction')}, trained on the"
         f" translations of `{plan.teacher.name}` (sequence-level distillation, Kim and Rush 2016), started"
         f" {start}. {' '.join(report.describe_gains())} {plan.recipe.about}".rstrip(),
         languages=plan.recipe.languages,
@@ -195,7 +196,7 @@ def _sums(counts: dict[str, dict[str, int]]) -> str:
     names = ("empty", "truncated")
     sums = {name: sum(table[name] for table in counts.values()) for name in ("kept", *names)}
     left_out = describe({name: sums[name] for name in names if sums[name]})
-    return f"{sums['kept']:,} translations in {len(counts)} directions; left out: {left_out}"
+    return f"{counted(sums['kept'], 'translation')} in {counted(len(counts), 'direction')}; left out: {left_out}"
 
 
 def _print(args: argparse.Namespace, place: Path, record: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from workbench.cli.options import add_direction, load_model, new_command, positive, read_input
 from workbench.cli.output import ProgressLine, whole_file
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 
 _SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     references = read_input(args.reference) if args.reference else None
     if references is not None and len(references) != len(sources):
         raise WorkbenchError(
-            f"{args.input} has {len(sources)} lines but {args.reference} has {len(references)}. Line n of the"
+            f"{args.input} has {counted(len(sources), 'line')} but {args.reference} has {len(references)}. Line n of the"
             " one must be the translation of line n of the other."
         )
     model = load_model(args)
@@ -78,4 +79,6 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        print(f"{args.output}: {len(frame):,} rows, of {len(sources):,} sentences")
+        print(
+            f"{args.output}: {counted(len(frame), 'row')}, of {counted(len(sources), 'sentence')}"
+        )

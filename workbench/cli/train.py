@@ -204,6 +204,7 @@ def _card(
 ) -> str:
     from workbench.checkpoint.model_card import model_card, terms_of
     from workbench.cli.provenance import hardware
+    from workbench.evaluation.counts import counted
     from workbench.training.recipe import recipe_table
     from workbench.training.recipe_file import to_toml
 
@@ -212,7 +213,7 @@ def _card(
     return model_card(
         recipe.name,
         summary=f"A translation model of the Task-MoE workbench (routing: {routing}), trained from"
-        f" {recipe.run.start_from or 'a random start'}, for {len(recipe.tasks)} directions."
+        f" {recipe.run.start_from or 'a random start'}, for {counted(len(recipe.tasks), 'direction')}."
         f" {recipe.about}".rstrip(),
         languages=recipe.languages,
         terms=terms_of(data.directory),
@@ -223,5 +224,5 @@ def _card(
         hardware=hardware(),
         seconds=seconds,
         scores={"BLEU": scores} if scores else None,
-        scored_on=f"sacreBLEU on the first {recipe.run.valid_sentences} sentences of `{data.valid}`, greedy.",
+        scored_on=f"sacreBLEU on the first {counted(recipe.run.valid_sentences, 'sentence')} of `{data.valid}`, greedy.",
     )

@@ -24,6 +24,7 @@ from workbench.cli.options import (
 )
 from workbench.cli.output import ProgressLine, duration, note, whole_file
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 
 #: Batches that are read at once: their lines are sorted by length, so that little is padding.
 _BATCHES_AT_ONCE = 8
@@ -105,10 +106,11 @@ def run(args: argparse.Namespace) -> None:
     lines.report()
     if truncated:
         note(
-            f"warning: {truncated:,} translations were cut short by the length limit (--max-length)."
+            f"warning: {counted(truncated, 'translation')} {'was' if truncated == 1 else 'were'} cut short by the"
+            " length limit (--max-length)."
         )
     note(
-        f"{done:,} lines in {duration(time.monotonic() - began)}, {compiling:.1f} s of it compiling."
+        f"{counted(done, 'line')} in {duration(time.monotonic() - began)}, {compiling:.1f} s of it compiling."
     )
 
 
@@ -145,7 +147,9 @@ class Lines:
     def report(self) -> None:
         """Say how many bad lines were not named."""
         if self._bad > _NAMED_LINES:
-            note(f"warning: {self._name}: {self._bad - _NAMED_LINES} more lines were not UTF-8.")
+            more = self._bad - _NAMED_LINES
+            were = "line was" if more == 1 else "lines were"
+            note(f"warning: {self._name}: {more} more {were} not UTF-8.")
 
 
 def _open_input(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:

@@ -14,7 +14,8 @@ from sacrebleu.significance import PairedTest
 from workbench.checkpoint.components import parameters_by_component
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
-from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics
+from workbench.evaluation.counts import counted
+from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics, metric_in_words
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.tables import latex_table, text_table
@@ -74,7 +75,7 @@ class Comparison:
     def _rows(self) -> tuple[list[str], list[list[str]]]:
         frame = self.to_frame()
         metrics = list(frame["metric"].unique())
-        header = ["system", "task", *metrics, "length", "parameters"]
+        header = ["system", "task", *map(metric_in_words, metrics), "length", "parameters"]
         several = frame["testset"].nunique() > 1
         speeds = self.speeds.to_frame() if self.speeds else None
         if speeds is not None:
@@ -102,8 +103,9 @@ class Comparison:
         frame = self.to_frame()
         notes = []
         for testset, group in frame.groupby("testset", sort=False):
-            counts = sorted({str(n) for n in group["sentences"]})
-            notes.append(f"Test set {testset}: {' or '.join(counts)} sentences a task.")
+            *fewer, most = sorted(set(group["sentences"]))
+            counts = " or ".join([*map(str, fewer), counted(most, "sentence")])
+            notes.append(f"Test set {testset}: {counts} a task.")
         notes.append("± is half the 95 % confidence interval (bootstrap over sentences).")
         if self.p_values:
             notes.append(
@@ -111,7 +113,7 @@ class Comparison:
                 f" {RESAMPLES} resamples, no correction for the number of comparisons)."
             )
         notes += [
-            f"{m}: {s}"
+            f"{metric_in_words(m)}: {s}"
             for m, s in dict.fromkeys(zip(frame["metric"], frame["signature"], strict=True))
         ]
         if self.speeds:

@@ -166,6 +166,11 @@ def score(
     ]
 
 
+def metric_in_words(metric: str) -> str:
+    """What tables call a metric that sacreBLEU names with its parameters: chrF2++ is chrF++, as in papers."""
+    return {"chrF2": "chrF", "chrF2++": "chrF++"}.get(metric, metric)
+
+
 def make_metrics(metrics: Sequence[str], target: str) -> dict[str, Any]:
     """sacreBLEU's metrics by name, for translations into the language `target` (FLORES-200 code).
 

@@ -15,6 +15,7 @@ from workbench.decoding.programs import LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.nn.network import TranslationNetwork
 from workbench.subnetworks.extract import parameter_count
 from workbench.tasks import Task
@@ -58,8 +59,8 @@ class Proof:
         saved = 1 - self.parameters_after / self.parameters_before
         verdict = "proved" if self.holds else "NOT PROVED"
         return (
-            f"{verdict}: {self.task}, {self.identical} of {self.sentences} sentences token for token"
-            f" equal to {self.parent}, {self.ties} ties, {self.different} different;"
+            f"{verdict}: {self.task}, {self.identical} of {counted(self.sentences, 'sentence')} token for token"
+            f" equal to {self.parent}, {counted(self.ties, 'tie')}, {self.different} different;"
             f" largest logit difference {self.largest_logit_difference:.2g};"
             f" {self.parameters_before:,} -> {self.parameters_after:,} parameters ({saved:.1%} fewer)"
         )

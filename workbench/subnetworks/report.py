@@ -10,6 +10,7 @@ from typing import Any
 from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
+from workbench.evaluation.counts import counted
 from workbench.evaluation.differences import Difference, differences, mean_difference
 from workbench.evaluation.quality import RESAMPLES, evaluate
 from workbench.evaluation.repetition import LONGEST, TIMES, share_of_loops
@@ -110,8 +111,8 @@ class Report:
                     ("system", "experts", "in all", "parameters", "MiB (float32)"), sizes, 2
                 ),
                 "",
-                f"{self.testset}, {self.sentences} sentences a task, greedy. delta: against {self.parent}, ± half"
-                f" the 95 % interval, † p < 0.05 (paired bootstrap, {RESAMPLES} resamples).",
+                f"{self.testset}, {counted(self.sentences, 'sentence')} a task, greedy. delta: against"
+                f" {self.parent}, ± half the 95 % interval, † p < 0.05 (paired bootstrap, {RESAMPLES} resamples).",
                 f"repetition: translations with an n-gram of up to {LONGEST} words {TIMES} times in a row.",
             ]
         )

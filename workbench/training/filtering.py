@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from workbench.evaluation.counts import counted
 from workbench.training.recipe import DataRecipe
 
 #: Pieces up to which a side may be as long as it likes beside the other: "Yes." may be a long word elsewhere.
@@ -107,7 +108,7 @@ def summary(tables: Mapping[str, Mapping[str, int]]) -> str:
     kept = sum(table["kept"] for table in tables.values())
     sums = {reason: sum(t.get(reason, 0) for t in tables.values()) for reason in REASONS}
     left_out = describe({reason: count for reason, count in sums.items() if count})
-    return f"{kept:,} pairs in {len(tables)} directions; left out: {left_out}."
+    return f"{counted(kept, 'pair')} in {counted(len(tables), 'direction')}; left out: {left_out}."
 
 
 def _hash(source: str, target: str) -> int:
