@@ -74,3 +74,15 @@ def test_the_heat_map_names_the_level_of_chance() -> None:
 def test_text_on_a_colour_is_the_more_readable_of_black_and_white() -> None:
     assert theme.ink("#F0E442") == "#000000"
     assert theme.ink("#0072B2") == "#ffffff"
+
+
+def test_numbers_of_a_token_strip_are_readable_on_the_colour_that_is_seen() -> None:
+    (rows,) = token_strip(ROUTES, "encoder", 4).to_dict()["datasets"].values()
+    seen = {(row["expert"], row["rank"]): (row["colour"], row["ink"]) for row in rows}
+    assert seen[0, 0] == (theme.on_white("#0072B2", 0.805), "#000000")
+    assert seen[0, 1] == (theme.on_white("#0072B2", 0.545), "#000000")
+    assert theme.on_white("#0072B2", 0.5) == "#80b8d8"
+
+
+def test_sixteen_experts_have_sixteen_colours() -> None:
+    assert len({theme.category(number) for number in range(16)}) == 16

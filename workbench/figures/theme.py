@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 #: Okabe and Ito's palette without black, which a dark page would swallow; a grey stands for it.
+#: Then eight more for layers of many experts, far from those before, though not to every colour-blind reader.
 CATEGORIES = (
     "#0072B2",
     "#E69F00",
@@ -14,6 +15,14 @@ CATEGORIES = (
     "#D55E00",
     "#F0E442",
     "#8C8C8C",
+    "#7A3DE0",
+    "#7A3B00",
+    "#2F6B00",
+    "#96005F",
+    "#F0B0FF",
+    "#8EDB3A",
+    "#5FE0D0",
+    "#FF3B5C",
 )
 #: For quantities: perceptually uniform, and good on light and on dark pages.
 SEQUENTIAL: Final = "viridis"
@@ -22,8 +31,14 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 
 
 def category(index: int) -> str:
-    """Colour of the category with this number. It repeats after eight: always show the number too."""
+    """Colour of the category with this number. It repeats after sixteen: always show the number too."""
     return CATEGORIES[index % len(CATEGORIES)]
+
+
+def on_white(colour: str, opacity: float) -> str:
+    """What `colour`, a `#rrggbb`, looks like on white paper when it is no more than so opaque."""
+    channels = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + (c - 255) * opacity):02x}" for c in channels)
 
 
 def ink(colour: str) -> str:

@@ -9,11 +9,14 @@ import pandas as pd
 
 from workbench.figures import theme
 
+_FAINTEST = 0.35  # opacity of a cell whose gate is 0
+
 
 def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChart:
     """Experts of one sentence's tokens in one stack: tokens across, layer and choice down.
 
-    routes: rows of one sentence, as `Routes.to_frame` gives them. experts: how many a layer has.
+    routes: rows of one sentence, as `Routes.to_frame` gives them. experts: how many a layer has;
+    nothing is drawn by it any more.
     """
     frame = routes[routes["stack"] == stack].astype({"token": str})
     frame = frame.assign(
@@ -22,6 +25,12 @@ def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChar
             for layer, rank in zip(frame["layer"], frame["rank"], strict=True)
         ]
     )
+    # Mixed here rather than see-through: the ink has to fit what is seen, and a dark page must not show through.
+    frame["colour"] = [
+        theme.on_white(theme.category(expert), _FAINTEST + (1 - _FAINTEST) * min(gate, 1))
+        for expert, gate in zip(frame["expert"], frame["gate"], strict=True)
+    ]
+    frame["ink"] = frame["colour"].map(theme.ink)
     tokens = frame.drop_duplicates("position").sort_values("position")["token"]
     labels = json.dumps([token.replace("▁", " ").strip() or "␣" for token in tokens])
     base = alt.Chart(frame).encode(
@@ -43,20 +52,12 @@ def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChar
             alt.Tooltip("gate:Q", title="Gate", format=".3f"),
         ],
     )
-    numbers = list(range(experts))
-    colours = [theme.category(number) for number in numbers]
     cells = base.mark_rect(cornerRadius=2, stroke=None).encode(
-        color=alt.Color("expert:O", scale=alt.Scale(domain=numbers, range=colours), legend=None),
-        opacity=alt.Opacity("gate:Q", scale=alt.Scale(domain=[0, 1], range=[0.35, 1]), legend=None),
+        color=alt.Color("colour:N", scale=None)
     )
-    inks = alt.Scale(domain=numbers, range=[theme.ink(colour) for colour in colours])
-    text = base.mark_text(fontSize=11).encode(
-        text="expert:O", color=alt.Color("expert:O", scale=inks, legend=None)
-    )
+    text = base.mark_text(fontSize=11).encode(text="expert:O", color=alt.Color("ink:N", scale=None))
     return theme.styled(
-        alt.layer(cells, text)
-        .resolve_scale(color="independent")
-        .properties(
+        alt.layer(cells, text).properties(
             title=theme.title(
                 f"{stack.capitalize()}: expert of each token",
                 "Numbers are experts; the fainter a cell, the smaller its gate",
