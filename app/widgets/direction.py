@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from app.widgets.address import keep
 from workbench.languages import find_language
 from workbench.tasks import Task
 
@@ -17,7 +18,7 @@ def language_label(code: str) -> str:
 
 
 # The swap button's label is for those who hear the page: its column has room for the icon only.
-_STYLE = """<style>.st-key-swap button p{position:absolute;width:1px;height:1px;overflow:hidden;
+_STYLE = """<style>.st-key-swap button *{gap:0}.st-key-swap button p{position:absolute;width:1px;height:1px;overflow:hidden;
  clip-path:inset(50%);white-space:nowrap}</style>"""
 
 
@@ -53,7 +54,8 @@ def choose_direction(
     with columns[2]:
         target = st.selectbox("To", targets, format_func=language_label, key="to")
     # Codes: bound to the address, the boxes would write their labels there.
-    st.query_params.update({"from": source, "to": target})
+    keep("from", source, sources[0])
+    keep("to", target, preferred)
     st.session_state.update({"last from": source, "last to": target})
     return Task(source, target)
 
