@@ -25,3 +25,28 @@ def test_a_caption_is_translated_and_its_tokens_tinted(page: Page, app_url: str)
     page.goto(f"{app_url}/translate")
     expect(page.get_by_role("heading", name="Translate", level=1)).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Page not found")).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_own_text_stays_when_pages_change_and_its_strip_scrolls_alone(
+    page: Page, app_url: str
+) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(f"{app_url}/experts?model=captions-token-moe")
+    page.get_by_text("My own").click(timeout=60_000)
+    text = "A man and a dog " * 10
+    page.locator("textarea").fill(text)
+    page.locator("textarea").press("Control+Enter")
+    page.get_by_role("button", name="Trace").click()
+    page.get_by_role("tab", name="Tokens").click(timeout=120_000)
+    strip = page.locator(".st-key-strip-encoder")
+    expect(strip.locator("canvas, svg").first).to_be_visible(timeout=60_000)
+    assert strip.evaluate("e => e.scrollWidth > e.clientWidth")
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    for name in ("Checkpoints", "Experts"):
+        page.get_by_role("link", name=name).first.click()
+        expect(page.get_by_role("heading", name=name, level=1)).to_be_visible(timeout=60_000)
+    expect(page.locator("textarea")).to_have_value(text)
+    expect(page.get_by_text("asked before")).to_have_count(0)
