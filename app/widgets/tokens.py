@@ -23,7 +23,6 @@ STYLE = """<style>
 .moe-plain{background:color-mix(in srgb,currentColor 8%,transparent)}
 .moe-key{font-size:.8rem;margin-right:.9em;white-space:nowrap}
 .moe-key i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.35em}
-[data-testid=stButtonGroup] [aria-checked=true]{color:inherit!important}
 .moe-text{font-size:1.15rem;margin:.1rem 0 .15rem;overflow-wrap:anywhere}
 .moe-source{font-size:.86rem;overflow-wrap:anywhere;opacity:.65;margin-top:.55rem}
 </style>"""

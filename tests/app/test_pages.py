@@ -57,6 +57,22 @@ def test_translations_of_odd_lines_are_sound_and_none_is_lost() -> None:
     assert not test.error
 
 
+def test_every_sentence_of_a_line_is_translated() -> None:
+    test = opened("translate")
+    test.text_area[0].set_value("Two dogs run in 3.5 s. A man sits. Dr. Smith sleeps!\n\nA girl?")
+    press(test, "Translate")
+    _, results = test.session_state["translated"]
+    (result,) = results.values()
+    assert result.lines == (
+        "Two dogs run in 3.5 s.",
+        "A man sits.",
+        "Dr. Smith sleeps!",
+        "",
+        "A girl?",
+    )
+    assert [bool(made.text) for made in result.translations] == [True, True, True, False, True]
+
+
 def test_the_direction_can_be_swapped() -> None:
     test = opened("translate")
     before = [box.value for box in test.selectbox]

@@ -13,7 +13,7 @@ _SENTENCE_END = re.compile(
 )
 # What ends like a sentence and is none: initials, and the commonest abbreviations before a name or a number.
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"'“‘«„])(?:(?:[^\W\d_]\.)*[^\W\d_]|Mrs?|Ms|Dr|Prof|St|vs|Nr|Hr|Mme|Mlle|Sra?)\.\s*$"
+    r"(?:^|[\s(\[\"'“‘«„])(?:(?:[^\W\d_]\.)+[^\W\d_]|[A-Z]|Mrs?|Ms|Dr|Prof|St|vs|Nr|Hr|Mme|Mlle|Sra?)\.\s*$"
 )
 _WORD_END = re.compile(r"\s+|[，、；：]")  # Chinese and Japanese have clauses for want of spaces
 
