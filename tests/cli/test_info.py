@@ -15,8 +15,12 @@ from safetensors.numpy import load_file, save_file
 from tests.cli.conftest import Run
 from tests.models import TASKS, config, translator
 from workbench.checkpoint.components import COMPONENTS, parameters_by_component
+from workbench.checkpoint.directory import read_config
 from workbench.checkpoint.model_card import MULTI30K, front_matter, licence_of, model_card, terms_of
 from workbench.tasks import Task
+
+ROOT = Path(__file__).parents[2]
+CARDS = sorted(ROOT.glob("checkpoints/*/README.md"))
 
 
 def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -> None:
@@ -119,6 +123,15 @@ def test_a_card_states_its_terms_where_the_hub_looks() -> None:
     assert "| eng_Latn-deu_Latn | 31.2 |" in card
     assert "Time: 1 h 2 min" in card
     assert "translate 'runs/my tiny' -s eng_Latn -t deu_Latn\n" in card
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
+def test_the_example_on_a_bundled_card_can_be_followed(card: Path) -> None:
+    [line] = [x for x in card.read_text(encoding="utf-8").splitlines() if x.startswith("echo ")]
+    _, _, command = line.partition(" | workbench translate ")
+    place, _, source, _, target = command.split()
+    assert ROOT / place == card.parent
+    assert Task(source, target) in read_config(ROOT / place).directions
 
 
 @pytest.mark.parametrize("card", ["", "# no front matter", "---\n: : [\n---\n", "---\n- a\n---\n"])
