@@ -117,9 +117,9 @@ def show_tokens(routes: Routes) -> None:
     )
     rows: pd.DataFrame = frame[frame["sentence"] == number]
     st.html(SCROLLED)
-    for stack, experts in routes.experts.items():
+    for stack in routes.experts:
         with st.container(key=f"strip-{stack}"):
-            st.altair_chart(token_strip(rows, stack, experts), width="content")
+            st.altair_chart(token_strip(rows, stack), width="content")
     with st.expander("The routing table of this sentence"):
         st.caption(GATE.format(mean=""))
         show_table(rows, "Gate")

@@ -43,7 +43,7 @@ POINTS = pd.DataFrame({"system": ["a", "b"], "score": [30.0, 31.0], "p50_ms": [4
     "chart",
     [
         expert_heat_map(USAGE, "decoder", 1, 2),
-        token_strip(ROUTES, "encoder", 4),
+        token_strip(ROUTES, "encoder"),
         component_bars(SIZES),
         quality_against_latency(POINTS, "BLEU", "batch 1"),
     ],
@@ -77,7 +77,7 @@ def test_text_on_a_colour_is_the_more_readable_of_black_and_white() -> None:
 
 
 def test_numbers_of_a_token_strip_are_readable_on_the_colour_that_is_seen() -> None:
-    (rows,) = token_strip(ROUTES, "encoder", 4).to_dict()["datasets"].values()
+    (rows,) = token_strip(ROUTES, "encoder").to_dict()["datasets"].values()
     seen = {(row["expert"], row["rank"]): (row["colour"], row["ink"]) for row in rows}
     assert seen[0, 0] == (theme.on_white("#0072B2", 0.805), "#000000")
     assert seen[0, 1] == (theme.on_white("#0072B2", 0.545), "#000000")

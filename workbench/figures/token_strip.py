@@ -12,11 +12,10 @@ from workbench.figures import theme
 _FAINTEST = 0.35  # opacity of a cell whose gate is 0
 
 
-def token_strip(routes: pd.DataFrame, stack: str, experts: int) -> alt.LayerChart:
+def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     """Experts of one sentence's tokens in one stack: tokens across, layer and choice down.
 
-    routes: rows of one sentence, as `Routes.to_frame` gives them. experts: how many a layer has;
-    nothing is drawn by it any more.
+    routes: rows of one sentence, as `Routes.to_frame` gives them.
     """
     frame = routes[routes["stack"] == stack].astype({"token": str})
     frame = frame.assign(
