@@ -18,7 +18,7 @@ from workbench.decoding.translator import Translator
 from workbench.engines.loading import ENGINES, Engine, under
 from workbench.engines.packages import missing
 from workbench.errors import WorkbenchError
-from workbench.evaluation.quality import evaluate
+from workbench.evaluation.quality import evaluate, metric_in_words
 from workbench.evaluation.speed import benchmark
 from workbench.evaluation.testset import CAPTIONS, TestSet, load_testset
 from workbench.figures.trade_off import quality_against_latency
@@ -113,8 +113,8 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
     for r in results:
         row: dict[str, object] = {"System": r.system, "Parameters (M)": r.parameters / 1e6}
         for score in r.scores.itertuples():
-            row[str(score.metric)] = score.score
-            row[f"± {score.metric}"] = score.ci
+            metric = metric_in_words(str(score.metric))
+            row[metric], row[f"± {metric}"] = score.score, score.ci
             row["Length ratio"] = score.length_ratio
         for speed in () if r.speeds is None else r.speeds.itertuples():
             if speed.batch_size == 1:

@@ -12,6 +12,7 @@ from app import session
 from app.widgets.direction import language_label
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.token_strip import token_strip
@@ -80,11 +81,6 @@ def show_table(frame: pd.DataFrame, gate: str) -> None:
     shown = frame.assign(task=[parse_task(str(task)).label for task in frame["task"]])
     gates = st.column_config.NumberColumn(gate, format="%.3f")
     st.dataframe(shown, hide_index=True, width="stretch", column_config={**COLUMNS, "gate": gates})
-
-
-def counted(number: int, noun: str) -> str:
-    """How many of what, e.g. `1 task` or `1,540 sentences`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def choose_source(place: Any, sources: list[str]) -> str:
