@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import session
 from app.widgets.direction import language_label
+from app.widgets.typed import typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
 from workbench.evaluation.counts import counted
@@ -154,13 +155,13 @@ if where == "My own":
     directions = [task for task in directions if task.source == source]
     of = f"{name} {source}"
     written = right.text_area(
-        "A sentence a line",
+        "Text: every sentence is traced on its own",
         key="own-text",
         persist_state="session",
         height=120,
         max_chars=20_000,
     )
-    lines = tuple(line for line in written.splitlines() if line.strip())
+    lines = tuple(sentence for sentence in typed_sentences(written) if sentence)
 else:
     count = right.slider(
         "Captions a task", 10, 220, 60, step=10, key="captions", persist_state="session"

@@ -10,9 +10,9 @@ import streamlit as st
 from app import session
 from app.widgets import tokens
 from app.widgets.direction import choose_direction
+from app.widgets.typed import typed_sentences
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
-from workbench.text.segmentation import split_sentences
 
 if TYPE_CHECKING:
     from workbench.decoding.system import Translation
@@ -35,12 +35,6 @@ class Result:
     routes: Routes | None
     task: Task
     source_lengths: tuple[int, ...]  # in tokens
-
-
-def sentences(written: str) -> tuple[str, ...]:
-    """The sentences of a text: networks trained on single ones leave out what follows the first."""
-    lines = (split_sentences(line, lambda _: True) or [""] for line in written.split("\n"))
-    return tuple(sentence.strip() for line in lines for sentence in line)
 
 
 def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
@@ -149,7 +143,7 @@ written = st.text_area(
     height=112,
     max_chars=MOST_CHARACTERS,
 )
-lines = sentences(written) if written.strip() else ()
+lines = typed_sentences(written) if written.strip() else ()
 invited = st.button("Translate", type="primary", icon=":material/translate:", disabled=not lines)
 asked = (tuple(chosen), task, lines)
 if invited:

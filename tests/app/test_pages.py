@@ -112,11 +112,11 @@ def test_own_text_is_traced_in_the_tasks_of_its_language() -> None:
     assert test.selectbox(key="own-language").value == "eng_Latn"
     own = test.multiselect[0].value
     assert own == [task for task in tasks if task.startswith("eng_Latn-")]
-    test.text_area(key="own-text").set_value("A dog runs.\n\n").run()
+    test.text_area(key="own-text").set_value("A dog runs. A man sits.\n\n").run()
     test.multiselect[0].set_value(["eng_Latn-deu_Latn"]).run()
     press(test, "Trace")
     assert test.session_state["traced"][1] == (EN_DE,)
-    assert test.subheader[0].value.endswith(": 1 sentence in 1 task")
+    assert test.subheader[0].value.endswith(": 2 sentences in 1 task")
     (sentence,) = [box for box in test.selectbox if box.label == "Sentence"]
     assert sentence.options[0].startswith("English → German · A dog runs. → ")
     assert not any("asked before" in text.value for text in test.caption)
