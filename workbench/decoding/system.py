@@ -109,7 +109,7 @@ class System(ABC):
         """Translate sentences, in order; an empty or blank one gives an empty translation.
 
         A text longer than the network's positions is split into sentences, translated and joined again. A network
-        that was trained on single sentences tends to leave out what follows the first of several.
+        that was trained on single sentences tends to make one of several, and to leave things out.
         How sentences are batched or padded does not change their translations.
 
         Args:
