@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,16 +9,16 @@ import streamlit as st
 
 from app import session
 from app.widgets.direction import language_label
+from app.widgets.tracing import Asked, last_trace, start, under_way
 from app.widgets.typed import typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
 from workbench.evaluation.counts import counted
-from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.token_strip import token_strip
-from workbench.routing.trace import Routes, trace_routes
+from workbench.routing.trace import Routes
 from workbench.routing.usage import expert_usage
-from workbench.tasks import Task, parse_task
+from workbench.tasks import parse_task
 
 # A strip is as wide as its sentence is long: it scrolls, and the page does not.
 SCROLLED = "<style>[class*='st-key-strip-']{overflow-x:auto}</style>"
@@ -39,34 +38,19 @@ COLUMNS = {
 }
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
-def routes_of(
-    path: Path, version: float, tasks: tuple[Task, ...], lines: tuple[str, ...] | None, count: int
-) -> Routes:
-    """Routes of typed lines, or of the first `count` bundled captions, for each task."""
-    model = session.load(path)
-    found: Routes | None = None
-    bar = st.progress(0.0, text="Translating and tracing")
-    for done, task in enumerate(tasks):
-        sources = lines or read_corpus(CAPTIONS, (task.source,)).lines[task.source][:count]
-        bar.progress(done / len(tasks), text=f"Translating and tracing {task.label}")
-        one = trace_routes(model, list(sources), task.source, task.target)
-        found = one if found is None else found + one
-    bar.empty()
-    assert found is not None
-    return found
-
-
-def show_tasks(routes: Routes, top_k: dict[str, int]) -> None:
+def show_tasks(routes: Routes) -> None:
     """Heat maps, one a layer with experts, and their numbers."""
     usage = expert_usage(routes).to_frame()
+    top_k = routes.frame.groupby("stack", observed=True)["rank"].max() + 1
     st.caption(
         "Counted over tokens at any rank, language and end tokens included, padding not."
         " In the decoder a token is counted where it is read."
     )
     for stack, layers in routes.layers.items():
         for layer in layers:
-            st.altair_chart(expert_heat_map(usage, stack, layer, top_k[stack]), width="stretch")
+            st.altair_chart(
+                expert_heat_map(usage, stack, layer, int(top_k[stack])), width="stretch"
+            )
     with st.expander("The numbers"):
         st.caption(
             GATE.format(mean=" Mean over all tokens of the task, 0 for those that chose others.")
@@ -182,34 +166,32 @@ st.caption(
     )
     + ". Layers are counted from 0."
 )
-asked = (name, tasks, lines, count)
-ready = bool(tasks) and (lines is None or bool(lines))
+path = session.checkpoints()[name]
+asked = Asked(name, path, session.version_of(path), tasks, lines, count)
+ready = bool(tasks) and (lines is None or bool(lines)) and not under_way()
 if st.button("Trace", type="primary", icon=":material/route:", disabled=not ready):
-    st.session_state["traced"] = asked
-if "traced" in st.session_state:
-    name, tasks, lines, count = st.session_state["traced"]
-    path = session.checkpoints().get(name)
-    if path is not None:
-        try:
-            routes = routes_of(path, (path / "config.json").stat().st_mtime, tasks, lines, count)
-        except WorkbenchError as error:
-            st.error(str(error), icon=":material/error:")
-            st.stop()
-        st.divider()
-        if (name, tasks, lines, count) != asked:
-            st.caption("Below is the trace of what was asked before. Press Trace for the new one.")
-        st.subheader(
-            f"{name}: {counted(len(routes.sources) // len(tasks), 'sentence')} in"
-            f" {'each of ' if len(tasks) > 1 else ''}{counted(len(tasks), 'task')}",
-            anchor=False,
-        )
-        by_task, by_token = st.tabs(["Tasks", "Tokens"])
-        stacks = configs[name].stacks
-        with by_task:
-            show_tasks(routes, {stack: s.router.top_k for stack, s in stacks if s.router})
-        with by_token:
-            show_tokens(routes)
-else:
+    try:
+        start(asked)
+    except WorkbenchError as error:
+        st.error(str(error), icon=":material/error:")
+found = last_trace()
+if found is not None:
+    traced, routes = found
+    st.divider()
+    if traced != asked:
+        st.caption("Below is the trace of what was asked before. Press Trace for the new one.")
+    several = len(traced.tasks)
+    st.subheader(
+        f"{traced.name}: {counted(len(routes.sources) // several, 'sentence')} in"
+        f" {'each of ' if several > 1 else ''}{counted(several, 'task')}",
+        anchor=False,
+    )
+    by_task, by_token = st.tabs(["Tasks", "Tokens"])
+    with by_task:
+        show_tasks(routes)
+    with by_token:
+        show_tokens(routes)
+elif not under_way():
     st.caption(
         "Trace translates the text in each task and shows which experts its tokens chose: a map of tasks and experts for"
         " each layer, and a sentence token by token."

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 
+from app import jobs
 from app.widgets.before_after import show_components, show_totals
 from app.widgets.saving import offer
+from app.widgets.watching import watch
 from workbench.decoding.translator import Translator
-from workbench.errors import WorkbenchError
 from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.subnetworks.extract import extract, folded_config, kept_experts
 from workbench.subnetworks.proof import Proof, prove
 from workbench.tasks import Task
 
 
+@dataclass(frozen=True)
+class Cutting:
+    """A job that cuts out one task's sub-network of a checkpoint and proves it."""
+
+    of: tuple[str, Task]
+    job: jobs.Job
+
+
 def extraction(model: Translator, task: Task) -> None:
     """What the task keeps; on request the sub-network, its proof, and ways to keep it."""
     show_kept(model, task)
-    if st.button("Extract and prove", type="primary", icon=":material/content_cut:"):
-        try:
-            st.session_state["cut"] = (model.name, task, *cut(model, task))
-        except WorkbenchError as error:
-            st.error(str(error), icon=":material/error:")
-    if st.session_state.get("cut", ())[:2] == (model.name, task):
-        show_proof(*st.session_state["cut"][2:])
+    cutting: Cutting | None = st.session_state.get("cutting")
+    busy = cutting is not None and not cutting.job.finished
+    if st.button("Extract and prove", type="primary", icon=":material/content_cut:", disabled=busy):
+        job = jobs.start(lambda job: cut(job, model, task))
+        st.session_state["cutting"] = Cutting((model.name, task), job)
+        st.rerun()
+    if cutting is None:
+        return
+    job = cutting.job
+    if not job.finished:
+        watch(job)
+    elif cutting.of != (model.name, task):
+        return
+    elif job.error:
+        st.error(job.error, icon=":material/error:")
+    elif job.cancelled:
+        st.info("Cancelled: nothing was extracted.", icon=":material/info:")
+    else:
+        show_proof(*job.results[0])
 
 
 def show_kept(model: Translator, task: Task) -> None:
@@ -54,25 +77,18 @@ def show_kept(model: Translator, task: Task) -> None:
     show_components(right, model.config, after)
 
 
-def cut(model: Translator, task: Task) -> tuple[Translator, Proof]:
-    """The sub-network and its proof on the bundled captions."""
-    bar = st.progress(0.0, text="Extracting")
+def cut(job: jobs.Job, model: Translator, task: Task) -> None:
+    """The sub-network and its proof on the bundled captions, as the job's only result."""
+    job.report(0.0, f"Extracting {task.label}")
     small = extract(model, [task])
 
     def report(done: int, total: int) -> None:
-        bar.progress(done / total, text="Proving: both translate the captions")
+        job.report(done / total, f"Proving {task.label}: both translate the captions")
 
     sources = read_corpus(CAPTIONS, (task.source,)).lines[task.source]
-    proof = prove(
-        model,
-        small,
-        sources,
-        task,
-        progress=report,
-    )
-    bar.empty()
+    proof = prove(model, small, sources, task, progress=report)
     small.provenance["proof"] = proof.to_json()
-    return small, proof
+    job.results.append((small, proof))
 
 
 def show_proof(small: Translator, proof: Proof) -> None:
