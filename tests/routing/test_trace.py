@@ -109,6 +109,9 @@ def test_progress_counts_sentences_that_are_not_blank():
     model = translator("token", "target")
     trace_routes(model, TEXTS, "en", "de", REFERENCES, progress=lambda *done: seen.append(done))
     assert seen == [(3, 3)]
+    seen.clear()
+    trace_routes(model, TEXTS, "en", "de", progress=lambda *done: seen.append(done))
+    assert seen == [(1, 3), (3, 3)]
 
 
 def test_nothing_but_blanks_is_an_empty_table():

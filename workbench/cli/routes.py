@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args)
     from workbench.routing.trace import trace_routes
 
-    with ProgressLine("sentences traced") as progress:
+    done = "sentences traced" if references else "sentences translated and traced"
+    with ProgressLine(done) as progress:
         routes = trace_routes(
             model, sources, args.source, args.target, references, args.batch_size, progress
         )

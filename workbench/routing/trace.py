@@ -97,6 +97,8 @@ def trace_routes(
 
     References that are `Translation`s keep the tokens they were written in; plain text is tokenised.
     A sentence longer than the network's positions is cut there: its tokens beyond have no rows.
+    progress: called with (sentences done, sentences in all), blank ones left out. One that is translated and not
+    yet traced is half done.
 
     Raises:
         WorkbenchError: the model has no experts, does not translate the direction, or there are not as many
@@ -110,8 +112,18 @@ def trace_routes(
         raise WorkbenchError(f"There are {len(texts)} sources but {len(references)} references.")
     longest = model.config.max_positions
     source_ids = [x[:longest] for x in model.tokenizer.encode_sources(texts, task.source)]
+    kept = [i for i, ids in enumerate(source_ids) if len(ids) > 2]
+    translated = 0
     if references is None:
-        references = model.translate(texts, task.source, task.target, batch_size=batch_size)
+        translated = len(kept)
+        references = model.translate(
+            texts,
+            task.source,
+            task.target,
+            batch_size=batch_size,
+            progress=progress
+            and (lambda done, total: progress(done * translated // (2 * total), translated)),
+        )
     language = model.tokenizer.language_id(task.target)
     target_ids = [
         # The tokens that were written, which need not be those that their text would be cut into.
@@ -123,7 +135,6 @@ def trace_routes(
     target_ids = [ids[:longest] for ids in target_ids]
     written = [str(line) for line in references]
 
-    kept = [i for i, ids in enumerate(source_ids) if len(ids) > 2]
     kept.sort(key=lambda i: len(source_ids[i]) + len(target_ids[i]))
     run = _program(model)
     parts: list[pd.DataFrame] = []
@@ -131,7 +142,8 @@ def trace_routes(
         chosen = kept[first : first + batch_size]
         parts += run(chosen, source_ids, target_ids, task, batch_size)
         if progress:
-            progress(first + len(chosen), len(kept))
+            traced = first + len(chosen)
+            progress((translated + traced) // 2 if translated else traced, len(kept))
     empty = pd.DataFrame({column: [] for column in COLUMNS})
     frame = pd.concat(parts, ignore_index=True) if parts else empty
     frame = frame.sort_values(["sentence", "stack", "layer", "position", "rank"], ignore_index=True)
