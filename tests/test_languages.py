@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import WorkbenchError
 from workbench.languages import LANGUAGES, UnknownLanguageError, find_language
+from workbench.tasks import parse_task
 
 CODES = [language.code for language in LANGUAGES]
 languages = st.sampled_from(LANGUAGES)
@@ -68,10 +69,21 @@ def test_case_space_and_accents_do_not_matter(language, written):
         ("sw", "swh_Latn"),
         ("Kabiye", "kbp_Latn"),
         ("norwegian bokmal", "nob_Latn"),
+        ("zh-CN", "zho_Hans"),
+        ("zh_tw", "zho_Hant"),
+        ("zh-HK", "zho_Hant"),
+        ("pt-BR", "por_Latn"),
+        ("es-419", "spa_Latn"),
     ],
 )
 def test_an_alias_means_the_commonest(alias, code):
     assert find_language(alias).code == code
+
+
+def test_a_direction_is_no_language_with_a_region():
+    with pytest.raises(UnknownLanguageError):
+        find_language("en-de")
+    assert str(parse_task("en-zh-CN")) == "eng_Latn-zho_Hans"
 
 
 def test_every_two_letter_code_means_one_language_of_its_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -256,8 +257,8 @@ _COMMONEST = {
     "bjn|banjar": "bjn_Latn bjn_Arab",
     "chinese|mandarin|mandarin chinese|zh|zho|cmn": "zho_Hans zho_Hant",
     "cantonese": "yue_Hant",
-    "simplified chinese": "zho_Hans",
-    "traditional chinese": "zho_Hant",
+    "simplified chinese|zh_cn|zh_sg": "zho_Hans",
+    "traditional chinese|zh_tw|zh_hk|zh_mo": "zho_Hant",
     "din|dinka": "dik_Latn",
     "fa|fas|farsi|persian": "pes_Arab prs_Arab",
     "fil|filipino": "tgl_Latn",
@@ -321,6 +322,10 @@ LANGUAGES: tuple[Language, ...] = _read_table()
 _BY_CODE = {language.code: language for language in LANGUAGES}
 
 
+#: A language's code with a region. In small letters it would rather be a direction: en-de.
+_WITH_REGION = re.compile(r"([a-z]{2,3})[-_]([A-Z]{2}|\d{3})")
+
+
 def _folded(text: str) -> str:
     """`text` without case, accents and surplus space, and with ``-`` written ``_``."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
@@ -358,7 +363,8 @@ def find_language(text: str, among: Sequence[str] | None = None) -> Language:
     """Gives the language that a person means by `text`.
 
     Args:
-        text: a FLORES-200 code, an ISO 639-1 or 639-3 code or an English name, in any case.
+        text: a FLORES-200 code, an ISO 639-1 or 639-3 code or an English name, in any case. A code may have
+            a region in capitals, as in BCP 47 (``pt-BR``), which decides Chinese's script and nothing else.
         among: the codes that a checkpoint knows. Where an alias fits several languages (``zh``,
             ``ar``), the commonest of those is meant. Its codes may lie outside `LANGUAGES`.
 
@@ -369,6 +375,8 @@ def find_language(text: str, among: Sequence[str] | None = None) -> Language:
         return _language_of(text)
     alias = _folded(text)
     candidates = _BY_ALIAS.get(alias, ())
+    if not candidates and (found := _WITH_REGION.fullmatch(text.strip())):
+        candidates = _BY_ALIAS.get(found[1], ())
     for code in candidates:
         if among is None or code in among:
             return _BY_CODE[code]

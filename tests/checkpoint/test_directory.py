@@ -307,6 +307,18 @@ def test_an_empty_directory_may_be_filled(tmp_path):
     assert {path.name for path in (tmp_path / "it").iterdir()} == FILES
 
 
+def test_the_example_on_a_card_names_the_directory_it_is_saved_in(tmp_path):
+    model = translator()
+    model.card = "# a\n\n```bash\necho x | workbench translate 'my a' -s en -t de\n```\n"
+    model.save(tmp_path / "runs" / "b c")
+    card = (tmp_path / "runs" / "b c" / "README.md").read_text()
+    assert card == model.card.replace("'my a'", "'b c'")
+    again = Translator.load(tmp_path / "runs" / "b c")
+    again.card = card.replace("'b c'", "'checkpoints/b c'")
+    again.save(tmp_path / "b c")
+    assert (tmp_path / "b c" / "README.md").read_text() == again.card
+
+
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
     model = translator()
 

@@ -96,6 +96,9 @@ def test_a_sharded_checkpoint_is_whole(sharded):
     assert check_weights(sharded, translator("token", "token").config) == ("float32",)
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
 def shard(path, number=2):
     return sorted(path.glob("model-*.safetensors"))[number - 1]
 
@@ -127,7 +130,8 @@ def add_a_tensor(path):
         (lambda p: (p / INDEX).write_text("{"), "is not valid JSON"),
         (lambda p: (p / INDEX).write_text("[]"), "has no 'weight_map'"),
         (lambda p: (p / INDEX).write_text('{"weight_map": {"a": 3}}'), "a lies in 3"),
-        (lambda p: (p / INDEX).unlink(), r"has no model\.safetensors \(nor"),
+        (lambda p: (p / INDEX).unlink(), r"has no model\.safetensors \(nor .* copy the index too"),
+        (lambda p: shard(p).write_text(POINTER), r"00002-of-.* is not the weights but Git LFS's"),
         (move_a_tensor, r"says that model-00002-of-.* holds .*, but it does not"),
         (add_a_tensor, r"holds more, but .* does not say so"),
     ],

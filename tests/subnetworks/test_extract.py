@@ -58,7 +58,7 @@ def test_the_card_has_the_parents_terms_and_the_parts_own_languages_and_use():
     parent = new_translator("target", "target")
     parent.card = (
         '---\nlanguage: ["cs", "de", "en"]\nlicense: "other"\nlicense_name: "mine"\ndatasets: ["d"]\n---\n\n'
-        "# Old\n\n---\n\nEnd\n"
+        "# Old\n\n## Use\n\n```bash\necho x | workbench translate Old -s cs -t en\n```\n\n---\n\nEnd\n"
     )
     card = extract(parent, ["en-de"], name="en-de").card
     assert licence_of(card) == "other (mine)"

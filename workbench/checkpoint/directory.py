@@ -18,6 +18,7 @@ from workbench.checkpoint.hub_config import (
     to_json,
 )
 from workbench.checkpoint.memory import check_memory
+from workbench.checkpoint.model_card import placed_card
 from workbench.checkpoint.placement import Placement
 from workbench.checkpoint.staging import whole_directory
 from workbench.checkpoint.tensor_names import Layout
@@ -125,7 +126,7 @@ def write_checkpoint(
         write_network(staging, checkpoint.network, config, layout_of(kind), dtype)
         _write_json(staging / CONFIG, to_json(config, kind))
         _write_json(staging / PROVENANCE, checkpoint.provenance)
-        (staging / CARD).write_text(checkpoint.card, encoding="utf-8")
+        (staging / CARD).write_text(placed_card(checkpoint.card, directory), encoding="utf-8")
 
 
 def _read_description(directory: Path) -> tuple[ModelConfig, Layout]:

@@ -177,6 +177,23 @@ def usage(place: str, tasks: Sequence[Task]) -> str:
     return f'## Use\n\n```bash\necho "..." | {command}\n```'
 
 
+def placed_card(card: str, directory: Path) -> str:
+    """The card with the first example naming `directory`, where it names a place of another name."""
+
+    def named(found: re.Match[str]) -> str:
+        if Path(shlex.split(found[2])[0]).name == directory.name:
+            return found[0]
+        return f"{found[1]}{shlex.quote(directory.name)}"
+
+    pattern = r"^(echo .* \| workbench translate )('[^'\n]+'|[^\s'\"\\]+)(?= -s )"
+    return re.sub(pattern, named, card, count=1, flags=re.MULTILINE)
+
+
+def without_usage(card: str) -> str:
+    """The card without the section that `usage` wrote."""
+    return re.sub(r"^## Use\n\n```bash\n.*\n```\n+", "", card, count=1, flags=re.MULTILINE)
+
+
 def _scores(scores: Mapping[str, Mapping[str, float]], scored_on: str) -> str:
     tasks = list(dict.fromkeys(task for values in scores.values() for task in values))
     rows = ["| task | " + " | ".join(scores) + " |", "|---" * (len(scores) + 1) + "|"]

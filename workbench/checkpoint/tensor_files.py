@@ -27,6 +27,8 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 SHARD = 5 * 10**9
 #: Bytes that are compared at a time.
 _PIECE = 1 << 24
+#: How a file begins that Git LFS has not fetched yet.
+_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             f"{path.parent} has no {path.name}: the checkpoint is not whole."
         ) from error
     except (SafetensorError, OSError, ValueError) as error:
+        if _is_pointer(path):
+            raise CheckpointError(
+                f"{path} is not the weights but Git LFS's pointer to them. Fetch them with: git lfs pull."
+            ) from error
         raise CheckpointError(
             f"{path} is cut short or damaged ({error}). Copy it again."
         ) from error
@@ -104,6 +110,14 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         )
         for name, entry in table.items()
     }
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
 
 
 def read_tensor(stored: StoredTensor) -> np.ndarray:
@@ -232,5 +246,11 @@ def _no_weights(directory: Path) -> str:
         return (
             f"{directory} has its weights in {pickled[0].name}, a pickle, which is never opened here. Make"
             f" safetensors of it first: workbench convert {directory} -o DIR."
+        )
+    shards = sorted(directory.glob(f"{Path(WEIGHTS).stem}-*.safetensors"))
+    if shards:
+        return (
+            f"{directory} has no {WEIGHTS} (nor {INDEX}, which says what lies in {shards[0].name} and the other"
+            " shards): copy the index too."
         )
     return f"{directory} has no {WEIGHTS} (nor {INDEX}): the checkpoint is not whole."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.checkpoint.model_card import inherited_front_matter, split_card, usage
+from workbench.checkpoint.model_card import inherited_front_matter, split_card, usage, without_usage
 from workbench.decoding.translator import Translator
 from workbench.tasks import Task
 
@@ -21,8 +21,9 @@ def card_of_part(model: Translator, name: str, made: str, tasks: Sequence[Task])
 def card_with_parent(name: str, made: str, card: str, tasks: Sequence[Task]) -> str:
     """The same, of the parent's card as text."""
     return (
-        f"{inherited_front_matter(card, languages_of(tasks))}# {name}\n\n{made} The parent's card follows; its"
-        f" terms hold here too.\n\n{usage(name, tasks)}\n\n---\n\n{split_card(card)[1]}"
+        f"{inherited_front_matter(card, languages_of(tasks))}# {name}\n\n{made} The parent's card follows: its"
+        " directions, storage and scores are the parent's; its terms hold here too.\n\n"
+        f"{usage(name, tasks)}\n\n---\n\n{without_usage(split_card(card)[1])}"
     )
 
 

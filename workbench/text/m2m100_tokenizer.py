@@ -82,7 +82,8 @@ class M2M100Tokenizer(Tokenizer):
             model = (directory / MODEL_FILE).read_bytes()
         except OSError as error:
             raise TokenizerError(
-                f"Cannot read {directory / MODEL_FILE}: {error.strerror}."
+                f"Cannot read {directory / MODEL_FILE}: {error.strerror}. Copy it from the model that the"
+                " checkpoint was made from."
             ) from error
         made_up = config.get("num_madeup_words", 8)
         if type(made_up) is not int or made_up < 0:

@@ -165,7 +165,7 @@ class Tokenizer:
         except OSError as error:
             raise TokenizerError(
                 f"Cannot read {directory / MODEL_FILE}: {error.strerror}. A checkpoint's tokenizer "
-                f"is {MODEL_FILE} and {CONFIG_FILE}, of NLLB's kind."
+                f"is {MODEL_FILE} and {CONFIG_FILE}, of NLLB's kind: copy them from the model it was made from."
             ) from error
         for file in (CONFIG_FILE, LEGACY_FILE):
             languages = _read_languages(directory / file)
