@@ -70,6 +70,20 @@ def parse_task(text: str, among: Sequence[str] | None = None) -> Task:
     )
 
 
+def as_task(task: Task | str, among: Sequence[str] | None = None) -> Task:
+    """`task` itself, or the one that a person means by it, as in `parse_task`.
+
+    Raises:
+        TaskError: it is neither a task nor text, or text that is no task.
+        UnknownLanguageError: as `parse_task`.
+    """
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, str):
+        return parse_task(task, among)
+    raise TaskError(f"{task!r:.40} is not a task. Give text such as en-de, or a Task.")
+
+
 def key_of(task: Task, key: TaskKey) -> str:
     """The part of `task` that a router with this key looks at.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from workbench.arguments import as_texts
 from workbench.decoding.programs import LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
@@ -18,10 +19,13 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation.counts import counted
 from workbench.nn.network import TranslationNetwork
 from workbench.subnetworks.extract import parameter_count
-from workbench.tasks import Task
+from workbench.tasks import Task, as_task
 
 #: Two best logits closer than this may swap by rounding: a tie (float32).
 TIE = 1e-4
+#: Logits may differ by this share of the parent's largest one by rounding, for each type computed in. In float32 an
+#: extraction's differ by a hundredth of that; in bfloat16 by about 0.01, and a change of that size goes unseen.
+ROUNDING = {"float32": 1e-4, "bfloat16": 0.05}
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,12 @@ class Proof:
     """What was compared, and what came out.
 
     sentences: translated by both, greedily. identical: sentences with equal tokens. ties: the other sentences where, at
-    the first unequal token, the parent's two best logits lie within `TIE`. different: the rest; zero in a sound
+    the first unequal token, the parent's two best logits lie within 1e-4. different: the rest; zero in a sound
     extraction. largest_logit_difference: over all tokens of the parent's translations, both networks
-    reading the same. Parameters and bytes (float32) before and after; `tied` and `differing` are sentence numbers, from 0.
+    reading the same. parameters_before, parameters_after: of the parent and of the smaller network. tied, differing:
+    numbers of sentences, from 0. logits_within: the largest difference of logits that is rounding, see `prove`.
+
+    `holds` says whether it is proved; `to_json` has that and, as `tie_within`, the margin of a tie too.
     """
 
     task: str
@@ -45,11 +52,28 @@ class Proof:
     parameters_after: int
     tied: tuple[int, ...]
     differing: tuple[int, ...]
+    logits_within: float = TIE
 
     @property
     def holds(self) -> bool:
-        """Whether no sentence differs but by a tie."""
-        return self.different == 0
+        """Whether no sentence differs but by a tie, and no logit by more than rounding."""
+        return self.different == 0 and self.largest_logit_difference <= self.logits_within
+
+    @property
+    def objection(self) -> str:
+        """Why it does not hold, as a sentence for a person; empty where it does."""
+        if self.holds:
+            return ""
+        if self.different:
+            differ = "differs" if self.different == 1 else "differ"
+            return (
+                f"{counted(self.different, 'sentence')} of {self.task} {differ} from {self.parent}'s, e.g. number"
+                f" {self.differing[0]}."
+            )
+        return (
+            f"No sentence of {self.task} differs from {self.parent}'s but by a tie, yet logits differ by"
+            f" {self.largest_logit_difference:.2g}, and rounding explains {self.logits_within:.2g} at most."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers, strings and lists."""
@@ -58,10 +82,12 @@ class Proof:
     def __str__(self) -> str:
         saved = 1 - self.parameters_after / self.parameters_before
         verdict = "proved" if self.holds else "NOT PROVED"
+        rounded = self.largest_logit_difference <= self.logits_within
+        beyond = "" if rounded else f" (rounding: {self.logits_within:.2g} at most)"
         return (
             f"{verdict}: {self.task}, {self.identical} of {counted(self.sentences, 'sentence')} token for token"
             f" equal to {self.parent}, {counted(self.ties, 'tie')}, {self.different} different;"
-            f" largest logit difference {self.largest_logit_difference:.2g};"
+            f" largest logit difference {self.largest_logit_difference:.2g}{beyond};"
             f" {self.parameters_before:,} -> {self.parameters_after:,} parameters ({saved:.1%} fewer)"
         )
 
@@ -69,21 +95,36 @@ class Proof:
 def prove(
     parent: Translator,
     small: Translator,
-    sources: Sequence[str],
-    task: Task,
+    sources: str | Sequence[str],
+    task: Task | str,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Proof:
     """Translate `sources` with both and compare, token by token and logit by logit.
 
-    progress: called with (sentences done, sentences in all), each network counting.
+    It holds if no sentence differs but by a tie, and if no logit differs by more than rounding explains: 0.0001 of the
+    parent's largest logit. In bfloat16 that is 0.05 of it, and rounding alone makes some sentences differ: prove in
+    float32 what shall be shipped.
+
+    Args:
+        parent, small: the network and what was made from it.
+        sources: one sentence or many; blank ones are left out.
+        task: the direction, also as text.
+        batch_size: sentences at once.
+        progress: called with (sentences done, sentences in all), each network counting.
 
     Raises:
-        WorkbenchError: there is nothing to compare.
+        WorkbenchError: there is nothing to compare, or the two do not have the same tokens.
     """
-    texts = [text for text in sources if text.strip()]
+    task = as_task(task, parent.config.languages)
+    texts = [text for text in as_texts(sources, "sources") if text.strip()]
     if not texts:
         raise WorkbenchError("A proof needs at least one sentence.")
+    if parent.config.vocabulary != small.config.vocabulary:
+        raise WorkbenchError(
+            f"{small.name} was not made from {parent.name}: they have {small.config.vocabulary:,} and"
+            f" {parent.config.vocabulary:,} tokens."
+        )
     outputs: list[list[Translation]] = []
     for index, model in enumerate((parent, small)):
         outputs.append(
@@ -97,7 +138,7 @@ def prove(
                 and (lambda done, total, index=index: progress(index * total + done, 2 * total)),  # type: ignore[misc]
             )
         )
-    differences, margins = _compare_logits(parent, small, texts, outputs[0], task, batch_size)
+    difference, size, margins = _compare_logits(parent, small, texts, outputs[0], task, batch_size)
     tied: list[int] = []
     differing: list[int] = []
     for number, (a, b) in enumerate(zip(*outputs, strict=True)):
@@ -114,11 +155,12 @@ def prove(
         identical=len(texts) - len(tied) - len(differing),
         ties=len(tied),
         different=len(differing),
-        largest_logit_difference=differences,
+        largest_logit_difference=difference,
         parameters_before=parameter_count(parent.config),
         parameters_after=parameter_count(small.config),
         tied=tuple(tied),
         differing=tuple(differing),
+        logits_within=size * max(ROUNDING[model.dtype] for model in (parent, small)),
     )
 
 
@@ -129,8 +171,10 @@ def _compare_logits(
     outputs: Sequence[Translation],
     task: Task,
     batch_size: int,
-) -> tuple[float, dict[tuple[int, int], float]]:
-    """Largest difference of the logits at the parent's tokens, and the margins under `TIE` by (sentence, token)."""
+) -> tuple[float, float, dict[tuple[int, int], float]]:
+    """What the parent's tokens show: the largest difference of logits, the parent's largest logit without its sign,
+    and the margins under `TIE` by (sentence, token).
+    """
     pad, eos = parent.config.pad_id, parent.config.eos_id
     language = parent.tokenizer.language_id(task.target)
     longest = parent.config.max_positions
@@ -150,14 +194,15 @@ def _compare_logits(
         second = jnp.where(alike, -jnp.inf, logits[0]).max(axis=-1)
         margin = jnp.where(alike.sum(axis=-1) > 1, 0, best[..., 0] - second)
         gap = jnp.abs(logits[0] - logits[1]).max(axis=-1)
-        return jnp.where(counted, gap, 0).max(), margin
+        size = jnp.abs(logits[0]).max(axis=-1)
+        return *(jnp.where(counted, each, 0).max() for each in (gap, size)), margin
 
     ids = [model.config.task_ids(task) for model in (parent, small)]
     sources = parent.tokenizer.encode_sources(list(texts), task.source)
     # A text that was translated in pieces has no single forward pass to compare.
     whole = [i for i, s in enumerate(sources) if len(s) <= longest and outputs[i].token_ids]
     whole.sort(key=lambda i: len(sources[i]))
-    largest, margins = 0.0, {}
+    largest, most, margins = 0.0, 0.0, {}
     for first in range(0, len(whole), batch_size):
         chosen = whole[first : first + batch_size]
         request, _ = parent.request([sources[i] for i in chosen], task, batch_size)
@@ -168,10 +213,12 @@ def _compare_logits(
             target[row, : len(tokens)] = tokens
         # Position 0 foretells the language token, which is given and never chosen.
         counted = (target != pad) & (np.arange(target.shape[1]) > 0)
-        gap, margin = compare([s for _, s in graphs], request.source, target, ids, counted)
-        largest, margin = max(largest, float(gap)), np.asarray(margin)
+        gap, size, margin = compare([s for _, s in graphs], request.source, target, ids, counted)
+        # Not Python's max, which would pass over NaN.
+        largest, most = float(np.maximum(largest, gap)), float(np.maximum(most, size))
+        margin = np.asarray(margin)
         for row, i in enumerate(chosen):
             for token in range(len(outputs[i].token_ids)):
                 if margin[row, token + 1] <= TIE:
                     margins[i, token] = float(margin[row, token + 1])
-    return largest, margins
+    return largest, most, margins

@@ -1,0 +1,41 @@
+"""What a proof refuses to call proved."""
+
+import pytest
+
+from tests.models import EN_DE, captions, new_translator, translator
+from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.subnetworks.proof import Proof, prove
+
+
+def test_equal_tokens_alone_are_no_proof():
+    """All logits are twice as large: the same words win, in another network."""
+    parent, other = translator("target", "target"), new_translator("target", "target")
+    for parameter in (
+        other.network.decoder.layer_norm.scale,
+        other.network.decoder.layer_norm.bias,
+    ):
+        parameter[...] = 2 * parameter[...]
+    other = Translator(other.name, other.config, other.tokenizer, other.network)
+    proof = prove(parent, other, captions()[0], "en-de", batch_size=8)
+    assert (proof.sentences, proof.identical, proof.different) == (1, 1, 0)
+    assert proof.largest_logit_difference > 100 * proof.logits_within
+    assert not proof.holds
+    assert str(proof).startswith("NOT PROVED")
+    assert "but by a tie, yet logits differ by" in proof.objection
+
+
+def test_logits_that_are_no_numbers_are_no_proof():
+    proof = Proof("en-de", "p", 1, 1, 0, 0, float("nan"), 2, 1, (), (), 1.0)
+    assert not proof.holds
+    assert "logits differ by nan" in proof.objection
+
+
+def test_objections_name_a_sentence():
+    proof = Proof("en-de", "p", 5, 4, 0, 1, 0.5, 10, 5, (), (3,), 1e-3)
+    assert proof.objection == "1 sentence of en-de differs from p's, e.g. number 3."
+
+
+def test_a_network_with_other_tokens_is_refused():
+    with pytest.raises(WorkbenchError, match="was not made from"):
+        prove(translator(), new_translator(vocabulary=501), ["a"], EN_DE)
