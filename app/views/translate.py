@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import session
 from app.widgets import tokens
+from app.widgets.address import keep
 from app.widgets.direction import choose_direction
 from app.widgets.typed import typed_sentences
 from workbench.errors import WorkbenchError
@@ -24,6 +25,8 @@ EXAMPLE = (
     "A little girl is playing in the water."
 )
 MOST_CHARACTERS = 100_000
+# A longer text is not in the page's address: mail programs and servers cut long ones.
+MOST_IN_ADDRESS = 1_000
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,16 @@ with columns[3]:
 chosen = names or [next(iter(configs))]
 tasks = list(dict.fromkeys(task for name in chosen for task in configs[name].directions))
 task = choose_direction(columns, tasks, before_swap=put_translation)
+if "text" not in st.session_state:
+    st.session_state["text"] = st.query_params.get("text", EXAMPLE)[:MOST_CHARACTERS]
 written = st.text_area(
     "Text: every sentence is translated on its own",
-    value=EXAMPLE,
     key="text",
-    bind="query-params",
+    persist_state="session",
     height=112,
     max_chars=MOST_CHARACTERS,
 )
+keep("text", written if len(written) <= MOST_IN_ADDRESS else EXAMPLE, EXAMPLE)
 lines = typed_sentences(written) if written.strip() else ()
 invited = st.button("Translate", type="primary", icon=":material/translate:", disabled=not lines)
 asked = (tuple(chosen), task, lines)

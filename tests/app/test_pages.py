@@ -57,6 +57,18 @@ def test_translations_of_odd_lines_are_sound_and_none_is_lost() -> None:
     assert not test.error
 
 
+def test_a_short_text_is_in_the_address_and_a_long_one_is_not() -> None:
+    test = AppTest.from_file(str(PAGES / "translate.py"), default_timeout=120)
+    test.query_params["text"] = "Zwei Hunde."
+    test.run()
+    assert test.text_area[0].value == "Zwei Hunde."
+    test.text_area[0].set_value("A dog.").run()
+    assert test.query_params["text"] == "A dog."
+    test.text_area[0].set_value("A dog. " * 1000).run()
+    assert not test.exception
+    assert "text" not in test.query_params
+
+
 def test_every_sentence_of_a_line_is_translated() -> None:
     test = opened("translate")
     test.text_area[0].set_value("Two dogs run in 3.5 s. A man sits. Dr. Smith sleeps!\n\nA girl?")
