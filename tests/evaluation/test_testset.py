@@ -77,3 +77,25 @@ def test_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         WorkbenchError, match=r"Cannot download .*wmt19 \(en-de\): no network.*-i and -r"
     ):
         load_testset("wmt19", "en-de")
+
+
+@pytest.mark.parametrize("limit", [0, -5, 2.5, "3"])
+def test_a_limit_that_is_no_number_of_sentences_is_named(limit: object) -> None:
+    with pytest.raises(WorkbenchError, match=r"limit is .*whole number, at least 1"):
+        load_testset("captions", "en-de", limit=limit)  # type: ignore[arg-type]
+
+
+def test_a_language_without_captions_is_told_which_there_are() -> None:
+    with pytest.raises(
+        WorkbenchError, match=r"are in arb_Arab, ces_Latn.*zho_Hans, not in jpn_Jpan"
+    ):
+        load_testset("captions", "en-ja")
+
+
+def test_the_task_of_a_test_set_is_text_too_and_one_sentence_a_set() -> None:
+    testset = TestSet("mine", "en-de", "a", ["b"])  # type: ignore[arg-type]
+    assert testset == TestSet("mine", EN_DE, ("a",), ("b",))
+    with pytest.raises(WorkbenchError, match=r"references\[1\] is None: it must be a text"):
+        TestSet("mine", EN_DE, ("a", "b"), ("c", None))  # type: ignore[arg-type]
+    with pytest.raises(WorkbenchError, match="5 is not a task"):
+        load_testset("captions", 5)  # type: ignore[arg-type]

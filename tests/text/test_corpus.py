@@ -116,6 +116,10 @@ def test_what_is_not_parallel_is_named(tmp_path):
         read_parallel(tmp_path, "train")
     with pytest.raises(CorpusError, match=r"lacks train\.fra_Latn\[\.gz\] .* in: .*eng_Latn"):
         read_parallel(tmp_path, "train", ["en", "fr"])
+    with pytest.raises(
+        CorpusError, match=r"as train\.ja, .*Japanese\)\. .* in: deu_Latn, eng_Latn\."
+    ):
+        read_parallel(tmp_path, "train", ["en", "ja"])
     with pytest.raises(CorpusError, match=r"lacks test\.LANGUAGE"):
         read_parallel(tmp_path, "test")
     with pytest.raises(CorpusError, match="is not a directory"):

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from workbench.arguments import as_count, as_texts
 from workbench.errors import WorkbenchError
 from workbench.languages import UnknownLanguageError, find_language
-from workbench.tasks import Task, parse_task
+from workbench.tasks import Task, as_task
 from workbench.text.corpus import ParallelCorpus, read_lines, read_parallel, read_tsv
 
 #: Name of the test set in the package. It is a smoke test, not a benchmark: see its README.
@@ -38,7 +39,7 @@ class UnreachableError(TestSetError):
 class TestSet:
     """Source sentences of one task with one reference translation each.
 
-    name: what tables call it.
+    name: what tables call it. task: may be given as text, too.
     """
 
     __test__: ClassVar[bool] = False  # nothing for pytest to collect
@@ -49,6 +50,9 @@ class TestSet:
     references: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "task", as_task(self.task))
+        for side in ("sources", "references"):
+            object.__setattr__(self, side, tuple(as_texts(getattr(self, side), side)))
         if len(self.sources) != len(self.references):
             raise TestSetError(
                 f"Test set {self.name} has {len(self.sources)} sources but {len(self.references)} references."
@@ -71,12 +75,14 @@ def load_testset(
             whose first reference is taken and which is downloaded once.
         task: the direction, also as text.
         split: of a directory; not needed where it holds only one.
-        limit: the first so many sentences only.
+        limit: the first so many sentences only, at least 1; default all.
 
     Raises:
         WorkbenchError: there is no such test set, it lacks the task, or it cannot be downloaded.
     """
-    task = parse_task(task) if isinstance(task, str) else task
+    task = as_task(task)
+    if limit is not None:
+        limit = as_count(limit, "limit")
     name = str(name_or_path)
     path = Path(name_or_path)
     if name != CAPTIONS and not path.exists() and _is_sacrebleu(name):
@@ -103,7 +109,7 @@ def read_testset(
             f"{sources} has {len(sides[0])} lines but {references} has {len(sides[1])}. Line n of the one"
             " must be the translation of line n of the other."
         )
-    task = parse_task(task) if isinstance(task, str) else task
+    task = as_task(task)
     return TestSet(name or Path(sources).name, task, tuple(sides[0]), tuple(sides[1]))
 
 
@@ -122,7 +128,12 @@ def read_corpus(
     """
     path = Path(name_or_path)
     if str(name_or_path) == CAPTIONS:
-        return read_parallel(_CAPTIONS_DIRECTORY, CAPTIONS, languages)
+        lines = read_parallel(_CAPTIONS_DIRECTORY, CAPTIONS).lines
+        if missing := [code for code in languages or () if code not in lines]:
+            raise TestSetError(
+                f"The captions in the package are in {', '.join(lines)}, not in {', '.join(missing)}."
+            )
+        return ParallelCorpus({code: lines[code] for code in languages or lines})
     if path.is_dir():
         return read_parallel(path, split or _only_split(path), languages)
     if path.is_file():
@@ -169,7 +180,9 @@ def _only_split(directory: Path) -> str:
             continue
     if len(found) != 1:
         there = f"it has {', '.join(sorted(found))}" if found else "it has no SPLIT.LANGUAGE file"
-        raise TestSetError(f"Say which split of {directory} to read, with --split: {there}.")
+        raise TestSetError(
+            f"Say which split of {directory} to read, with split= in Python or with --split: {there}."
+        )
     return found.pop()
 
 
@@ -208,8 +221,8 @@ def _from_sacrebleu(name: str, task: Task) -> tuple[list[str], list[str]]:
         reason = getattr(error, "reason", None) or error
         raise UnreachableError(
             f"Cannot download sacreBLEU's {name} ({pair}): {reason}.",
-            "It needs a network once; offline, give the two files with -i and -r, or use"
-            f" --testset {CAPTIONS}.",
+            f"It needs a network once; offline, use the test set {CAPTIONS} or your own: two files with -i and -r on the"
+            " command line, a directory or a table in Python.",
         ) from error
     finally:
         log.setLevel(level)

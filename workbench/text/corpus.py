@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import warnings
 import zlib
@@ -135,12 +136,32 @@ def read_parallel(
     missing = [code for code in wanted if code not in paths]
     if missing or not paths:
         names = ", ".join(f"{split}.{code}[.gz]" for code in missing or ["LANGUAGE"])
-        there = f" It has {split}.* in: {', '.join(paths)}." if paths else ""
+        first = find_language(missing[0] if missing else "deu_Latn")
+        also = f"{split}.{first.iso639_1 or first.iso639_3}"
+        found = _languages_of_files(directory, split)
+        there = f" It has {split}.* in: {', '.join(found)}." if found else ""
         raise CorpusError(
-            f"{directory} lacks {names} (ISO codes and names do too, e.g. {split}.de).{there}"
+            f"{directory} lacks {names} (a file may also be called by an ISO code, as {also}, or by a name, as"
+            f" {split}.{first.name}).{there}"
         )
     chosen = {code: paths[code] for code in wanted or paths}
     return _checked({code: read_lines(path) for code, path in chosen.items()}, chosen)
+
+
+def _languages_of_files(directory: Path, split: str) -> list[str]:
+    """The codes of all files of a split, sorted; of each once, however many there are."""
+    codes = set()
+    for path in directory.glob(f"{glob.escape(split)}.*"):
+        try:
+            codes.add(find_language(_written(path, split)).code)
+        except UnknownLanguageError:
+            continue
+    return sorted(codes)
+
+
+def _written(path: Path, split: str) -> str:
+    """The language that a file's name ends with, as it is written there."""
+    return path.name.removesuffix(".gz").removesuffix(".txt").removeprefix(f"{split}.")
 
 
 def find_files(directory: Path, split: str, among: Sequence[str] | None) -> dict[str, Path]:
@@ -151,11 +172,10 @@ def find_files(directory: Path, split: str, among: Sequence[str] | None) -> dict
     """
     paths: dict[str, Path] = {}
     for path in sorted(directory.iterdir()):
-        written = path.name.removesuffix(".gz").removesuffix(".txt").removeprefix(f"{split}.")
         if not path.name.startswith(f"{split}.") or not path.is_file():
             continue
         try:
-            code = find_language(written, among).code
+            code = find_language(_written(path, split), among).code
         except UnknownLanguageError:
             continue  # some other file, e.g. train.log, or a language nobody asked for
         if code in paths:
