@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from numbers import Integral
-from typing import TypeVar
+from typing import Any
 
 from workbench.errors import WorkbenchError
 
-T = TypeVar("T")
 
-
-def as_list(
-    given: T | Iterable[T], kinds: type[T] | tuple[type, ...], name: str, noun: str
-) -> list[T]:
+def as_list(given: object, kinds: type | tuple[type, ...], name: str, noun: str) -> list[Any]:
     """`given` as a list: one of `kinds` alone, or many of them in order.
 
     name: of the argument, and noun: what one of it is, as messages put it.
@@ -22,11 +18,11 @@ def as_list(
         WorkbenchError: it is something else, holds something else, or has no order.
     """
     if isinstance(given, kinds):
-        return [given]  # type: ignore[list-item]
+        return [given]
     if isinstance(given, Set | Mapping):
         kind = type(given).__name__
         raise WorkbenchError(f"{name} is a {kind}, which has no order: give a list.")
-    if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray):
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | bytearray):
         raise WorkbenchError(f"{name} is {_shown(given)}: give {noun}, or a list of them.")
     found = list(given)
     for place, one in enumerate(found):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from workbench.arguments import as_list
 from workbench.errors import WorkbenchError
 from workbench.languages import UnknownLanguageError, find_language
 
@@ -82,6 +83,14 @@ def as_task(task: Task | str, among: Sequence[str] | None = None) -> Task:
     if isinstance(task, str):
         return parse_task(task, among)
     raise TaskError(f"{task!r:.40} is not a task. Give text such as en-de, or a Task.")
+
+
+def as_tasks(
+    tasks: str | Task | Iterable[str | Task], among: Sequence[str] | None = None
+) -> list[Task]:
+    """One task or many, each once, in order. Raises as `as_task`, and WorkbenchError where it is no list."""
+    given = as_list(tasks, (str, Task), "tasks", "a task such as en-de")
+    return list(dict.fromkeys(as_task(task, among) for task in given))
 
 
 def key_of(task: Task, key: TaskKey) -> str:

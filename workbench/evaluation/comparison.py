@@ -128,8 +128,8 @@ class Comparison:
 def compare(
     models: System | Sequence[System],
     testsets: TestSet | Sequence[TestSet],
-    metrics: Sequence[str] = ("bleu", "chrf++"),
-    batch_sizes: Sequence[int] = (1, 64),
+    metrics: str | Sequence[str] = ("bleu", "chrf++"),
+    batch_sizes: int | Sequence[int] = (1, 64),
     batches: int = BATCHES,
     batch_size: int = 32,
     beam_size: int = 1,
@@ -185,7 +185,7 @@ def compare(
     return Comparison(scores, significance(scores, metrics), speeds, parameters)
 
 
-def significance(scores: Scores, metrics: Sequence[str]) -> dict[tuple[str, int, str], float]:
+def significance(scores: Scores, metrics: str | Sequence[str]) -> dict[tuple[str, int, str], float]:
     """p of every system but the first, against the first: (system, number of the test set, metric) -> p.
 
     sacreBLEU's paired bootstrap (Koehn 2004): how often a resample of the sentences differs by as much as

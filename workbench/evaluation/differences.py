@@ -31,7 +31,7 @@ def differences(
     testset: TestSet,
     baseline: Sequence[str],
     system: Sequence[str],
-    metrics: Sequence[str] = ("bleu", "chrf++"),
+    metrics: str | Sequence[str] = ("bleu", "chrf++"),
     resamples: int = RESAMPLES,
 ) -> dict[str, Difference]:
     """The difference in each metric, by the metric's name as it was asked for."""

@@ -11,10 +11,11 @@ import pandas as pd
 import sacrebleu.metrics
 from sacrebleu.significance import PairedTest
 
+from workbench.arguments import as_list
 from workbench.decoding.system import System, Translation
 from workbench.errors import WorkbenchError
 from workbench.evaluation.systems import name_systems
-from workbench.evaluation.testset import TestSet
+from workbench.evaluation.testset import TestSet, as_testsets
 
 METRICS = ("bleu", "chrf", "chrf++", "ter")
 #: Resamples of a bootstrap, as sacreBLEU's own default.
@@ -54,7 +55,9 @@ class Scores:
     hypotheses: Mapping[str, tuple[tuple[Translation, ...], ...]]
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a score, a column for each field of `Score`."""
+        """A row a score: system, testset, task, metric, score, ci (half the 95 % confidence interval), signature,
+        sentences, length_ratio. The metric is called as sacreBLEU does: chrF2++ is what is asked for as chrf++.
+        """
         return pd.DataFrame(self.scores, columns=[field.name for field in fields(Score)])
 
     @property
@@ -66,7 +69,7 @@ class Scores:
 def evaluate(
     models: System | Sequence[System],
     testsets: TestSet | Sequence[TestSet],
-    metrics: Sequence[str] = ("bleu", "chrf++"),
+    metrics: str | Sequence[str] = ("bleu", "chrf++"),
     batch_size: int = 32,
     beam_size: int = 1,
     max_length: int | None = None,
@@ -79,7 +82,8 @@ def evaluate(
     Args:
         models: one or many.
         testsets: one or many; every model must translate the directions of all of them.
-        metrics: of `METRICS`.
+        metrics: one or more of "bleu", "chrf", "chrf++" and "ter". The results call them as sacreBLEU does, with
+            their parameters: BLEU, chrF2, chrF2++ (what is asked for as chrf++) and TER.
         batch_size, beam_size, max_length, early_stopping: as in `System.translate`.
         resamples: of the bootstrap behind `ci`; 0 for none.
         progress: called with (sentences done, sentences in all) over all models and test sets.
@@ -88,9 +92,7 @@ def evaluate(
         WorkbenchError: an unknown metric, nothing to evaluate, or a direction that a model lacks.
     """
     systems = name_systems(models)
-    sets = (testsets,) if isinstance(testsets, TestSet) else tuple(testsets)
-    if not sets:
-        raise WorkbenchError("There is no test set to evaluate on: give at least one.")
+    sets = as_testsets(testsets)
     for testset in sets:
         for model in systems.values():
             model.config.check_task(testset.task)
@@ -130,7 +132,7 @@ def score(
     system: str,
     testset: TestSet,
     hypotheses: Sequence[str],
-    metrics: Sequence[str] = ("bleu", "chrf++"),
+    metrics: str | Sequence[str] = ("bleu", "chrf++"),
     resamples: int = RESAMPLES,
 ) -> list[Score]:
     """Scores of given translations of `testset`, one for each metric. Raises as `evaluate` does."""
@@ -171,7 +173,7 @@ def metric_in_words(metric: str) -> str:
     return {"chrF2": "chrF", "chrF2++": "chrF++"}.get(metric, metric)
 
 
-def make_metrics(metrics: Sequence[str], target: str) -> dict[str, Any]:
+def make_metrics(metrics: str | Sequence[str], target: str) -> dict[str, Any]:
     """sacreBLEU's metrics by name, for translations into the language `target` (FLORES-200 code).
 
     BLEU needs to know where words end: Chinese is cut into characters, Japanese and Korean by MeCab where it
@@ -180,6 +182,7 @@ def make_metrics(metrics: Sequence[str], target: str) -> dict[str, Any]:
     Raises:
         WorkbenchError: a metric is unknown.
     """
+    metrics = as_list(metrics, str, "metrics", "a metric's name")
     unknown = [metric for metric in metrics if metric not in METRICS]
     if unknown or not metrics:
         raise WorkbenchError(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import as_list, as_texts
 from workbench.decoding.hardware import processors
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
@@ -64,8 +66,8 @@ class Speeds:
 
 def benchmark(
     models: System | Sequence[System],
-    batch_sizes: Sequence[int] = (1, 8, 64),
-    sentences: Sequence[str] | None = None,
+    batch_sizes: int | Sequence[int] = (1, 8, 64),
+    sentences: str | Sequence[str] | None = None,
     source: str | None = None,
     target: str | None = None,
     beam_size: int = 1,
@@ -78,13 +80,13 @@ def benchmark(
 
     The systems take turns in changing order, so that whatever else the machine does falls on all of them alike;
     every system gets the same batches. Programs are compiled, and one batch is translated, before the clock
-    starts. A turn is one batch; among different engines it is `TURN` of them, after a rest of `REST` and an
+    starts. A turn is one batch; among different engines it is 5 of them, after a rest of 0.4 seconds and an
     untimed batch.
 
     Args:
         models: one or many.
-        batch_sizes: sentences in a batch.
-        sentences: what to translate, repeated as needed; default the captions in the package.
+        batch_sizes: sentences in a batch, one size or more.
+        sentences: what to translate, one or more, repeated as needed; default the captions in the package.
         source, target: the direction; default the first one that all models translate.
         beam_size, max_length, early_stopping: as in `System.translate`.
         batches: how many are timed for each system and batch size.
@@ -94,12 +96,14 @@ def benchmark(
         WorkbenchError: the models share no direction, or a number is below 1.
     """
     systems = name_systems(models)
+    batch_sizes = as_list(batch_sizes, Integral, "batch_sizes", "a whole number")
     if batches < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise WorkbenchError(
-            f"Batch sizes {list(batch_sizes)} and {batches} batches: each must be at least 1."
+            f"Batch sizes {batch_sizes} and {batches} batches: each must be at least 1."
         )
     task = _task(list(systems.values()), source, target)
-    texts = [text for text in (_captions(task) if sentences is None else sentences) if text.strip()]
+    given = _captions(task) if sentences is None else as_texts(sentences, "sentences")
+    texts = [text for text in given if text.strip()]
     if not texts:
         raise WorkbenchError("There is no sentence to translate: all of them are blank.")
     engines = len({type(system) for system in systems.values()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.arguments import as_list
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
@@ -16,7 +17,7 @@ def name_systems(models: System | Sequence[System]) -> dict[str, System]:
         WorkbenchError: there is no model.
     """
     systems: dict[str, System] = {}
-    for model in [models] if isinstance(models, System) else models:
+    for model in as_list(models, System, "models", "a loaded model"):
         name, count = model.name, 1
         while name in systems:
             count += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.arguments import as_count, as_texts
+from workbench.arguments import as_count, as_list, as_texts
 from workbench.errors import WorkbenchError
 from workbench.languages import UnknownLanguageError, find_language
 from workbench.tasks import Task, as_task
@@ -62,6 +62,14 @@ class TestSet:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+
+def as_testsets(testsets: TestSet | Sequence[TestSet]) -> tuple[TestSet, ...]:
+    """One test set or many. Raises WorkbenchError where there is none, or something else."""
+    sets = tuple(as_list(testsets, TestSet, "testsets", "a TestSet"))
+    if not sets:
+        raise WorkbenchError("There is no test set to evaluate on: give at least one.")
+    return sets
 
 
 def load_testset(

@@ -11,20 +11,28 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from workbench.arguments import as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+from workbench.evaluation.testset import TestSet
 from workbench.nn.routers import Routing
 from workbench.routing.statistics import Statistics, routed_layers
-from workbench.tasks import Task
+from workbench.tasks import Task, as_task
 
-#: Source lines, and reference lines unless the model's own translations shall be read.
+#: Source lines, and reference lines; None for these where the model's own translations shall be read.
 Lines = tuple[Sequence[str], Sequence[str] | None]
+#: Lines by task.
+Corpus = (
+    Mapping[Task, Lines | TestSet]
+    | Mapping[str, Lines | TestSet]
+    | Mapping[Task | str, Lines | TestSet]
+)
 
 
 def gather_statistics(
     model: Translator,
-    corpus: Mapping[Task, Lines],
+    corpus: TestSet | Corpus,
     batch_size: int = 32,
     products: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -34,20 +42,27 @@ def gather_statistics(
     The encoder reads the sources; the decoder the references or, where there are none, the model's own greedy
     translations, which is what Koishekenov et al. did with beam search. Blank lines are left out.
 
-    products: whether to average the products of logits too, for grouping experts that are alike.
-    progress: called with (sentences done, sentences in all).
+    Args:
+        model: whose gates; it needs experts.
+        corpus: direction, also as text -> its lines: a `TestSet`, or a pair of source lines and reference lines, with
+            None for the latter where the model's own translations shall be read:
+            `{"en-de": (sources, references), "en-fr": (sources, None)}`. Or one `TestSet` alone.
+        batch_size: sentences at once.
+        products: whether to average the products of logits too, for grouping experts that are alike: the
+            method "mc-smoe" of `merge` wants them.
+        progress: called with (sentences done, sentences in all).
 
     Raises:
-        WorkbenchError: the model has no experts, lacks a task, or a task has no sentence.
+        WorkbenchError: the model has no experts, lacks a task, or a task has no sentence or no lines.
     """
     if model.config.is_dense:
         raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
     layers, experts = routed_layers(model.config)
-    total = sum(len(sources) for sources, _ in corpus.values())
+    lines = _lines(model, corpus)
+    total = sum(len(sources) for sources, _ in lines.values())
     done = 0
     rows: list[dict[str, np.ndarray]] = []
-    for task, (sources, references) in corpus.items():
-        model.config.check_task(task)
+    for task, (sources, references) in lines.items():
         batches = _batches(model, task, sources, references, batch_size)
         sums: dict[str, np.ndarray] = {}
         for count, arrays in batches:
@@ -67,14 +82,43 @@ def gather_statistics(
         conf1=divided(sums["first_gate"], sums["first"]),
         conf2=divided(sums["best_gate"], sums["best"]),
         mean=sums["gate"] / tokens,
-        tasks=tuple(map(str, corpus)),
+        tasks=tuple(map(str, lines)),
         layers=layers,
         experts=experts,
         products=sums["products"] / tokens[..., None] if products else None,
         origin="references"
-        if all(references is not None for _, references in corpus.values())
+        if all(references is not None for _, references in lines.values())
         else "translations",
     )
+
+
+def _lines(model: Translator, corpus: TestSet | Corpus) -> dict[Task, Lines]:
+    """Source and reference lines by task. Raises as `gather_statistics`."""
+    if isinstance(corpus, TestSet):
+        corpus = {corpus.task: corpus}
+    if not isinstance(corpus, Mapping) or not corpus:
+        raise WorkbenchError(
+            "The corpus must be a TestSet, or a mapping of at least one task to its lines, e.g."
+            ' {"en-de": (sources, references)}.'
+        )
+    found: dict[Task, Lines] = {}
+    for key, given in corpus.items():
+        task = as_task(key, model.config.languages)
+        model.config.check_task(task)
+        if isinstance(given, TestSet):
+            if given.task != task:
+                raise WorkbenchError(f"{given.name} is a test set of {given.task}, not of {task}.")
+            given = given.sources, given.references
+        if not isinstance(given, tuple | list) or len(given) != 2 or isinstance(given[0], str):
+            raise WorkbenchError(
+                f"The lines of {task} must be a TestSet or a pair: source lines, and reference lines or None."
+            )
+        sources, references = given
+        found[task] = (
+            as_texts(sources, "sources"),
+            None if references is None else as_texts(references, "references"),
+        )
+    return found
 
 
 def _batches(

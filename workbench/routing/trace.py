@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
+from workbench.arguments import as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
@@ -89,7 +90,7 @@ def trace_routes(
     sources: str | Sequence[str],
     source: str,
     target: str,
-    references: Sequence[str] | None = None,
+    references: str | Sequence[str] | None = None,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Routes:
@@ -107,7 +108,8 @@ def trace_routes(
     task = model.task(source, target)
     if model.config.is_dense:
         raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
-    texts = [sources] if isinstance(sources, str) else list(sources)
+    texts = as_texts(sources, "sources")
+    references = None if references is None else as_texts(references, "references")
     if references is not None and len(references) != len(texts):
         raise WorkbenchError(f"There are {len(texts)} sources but {len(references)} references.")
     longest = model.config.max_positions

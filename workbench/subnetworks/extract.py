@@ -17,11 +17,13 @@ from workbench.nn.feed_forward import ExpertFeedForward
 from workbench.subnetworks.choices import Choices, by_task, choice_of, choices_of, remainder_of
 from workbench.subnetworks.cutting import build, cut_block, cut_weights, parameters_of, with_experts
 from workbench.subnetworks.lineage import card_of_part, languages_of, provenance_of_part
-from workbench.tasks import Task, parse_task
+from workbench.tasks import Task, as_tasks
 
 
-def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = None) -> Translator:
-    """The sub-network that translates `tasks` as `model` does.
+def extract(
+    model: Translator, tasks: str | Task | Sequence[str | Task], name: str | None = None
+) -> Translator:
+    """The sub-network that translates `tasks`, one or many, as `model` does.
 
     In a stack routed by task the experts of every layer and their gates are constants of the task key, so
     `sum_k g_k FFN_k(x)` is one feed-forward block of width K F. Where all tasks have the same key, as with one
@@ -75,16 +77,14 @@ def extract(model: Translator, tasks: Sequence[str | Task], name: str | None = N
 
 
 def checked_tasks(
-    config: ModelConfig, tasks: Sequence[str | Task], name: str = "this checkpoint"
+    config: ModelConfig, tasks: str | Task | Sequence[str | Task], name: str = "this checkpoint"
 ) -> list[Task]:
     """`tasks` as tasks, each once, all of which can be extracted from a network of this shape.
 
     Raises:
         WorkbenchError: as `extract`.
     """
-    chosen = list(
-        dict.fromkeys(parse_task(t, config.languages) if isinstance(t, str) else t for t in tasks)
-    )
+    chosen = as_tasks(tasks, config.languages)
     if not chosen:
         raise WorkbenchError("Name at least one task to extract, e.g. eng_Latn-deu_Latn; got 0.")
     for task in chosen:

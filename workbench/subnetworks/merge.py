@@ -39,7 +39,7 @@ GATES: tuple[Gates, ...] = ("sum", "dominant")
 def merge(
     model: Translator,
     usage: Usage | Statistics,
-    tasks: Sequence[str | Task] | None = None,
+    tasks: str | Task | Sequence[str | Task] | None = None,
     keep: float = 0.2,
     method: Method = "aligned",
     gates: Gates = "dominant",
@@ -55,10 +55,13 @@ def merge(
     Args:
         model: to be merged; it is left as it is.
         usage: what its gates did, on a corpus. "mc-smoe" needs `Statistics` with `products`.
-        tasks: directions whose tokens count; default all of the statistics.
+        tasks: one or more directions whose tokens count; default all of the statistics.
         keep: fraction of experts that remain: of each layer; of each stack for "mc-smoe", whose layers may keep
             different numbers.
-        method: of `METHODS`; "mc-smoe" follows arXiv 2310.01334, sections 3.1 and 3.2, without its compression.
+        method: "frequency", experts grouped by likeness of the router's columns and averaged by frequency;
+            "aligned", the same with hidden units aligned before averaging; "mc-smoe", grouped by likeness of router
+            logits around the experts used most in the whole stack, then as "aligned": arXiv 2310.01334, sections 3.1
+            and 3.2, without its compression.
         gates: "sum" or "dominant".
         name: of the result.
 
@@ -114,7 +117,7 @@ def merge(
 def group_experts(
     model: Translator,
     statistics: Statistics,
-    tasks: Sequence[str | Task] | None = None,
+    tasks: str | Task | Sequence[str | Task] | None = None,
     keep: float = 0.2,
     method: Method = "aligned",
 ) -> dict[Layer, list[Group]]:
@@ -201,7 +204,7 @@ def _likeness(
         if statistics.products is None:
             raise WorkbenchError(
                 "MC-SMoE groups experts by their router logits on a corpus: these statistics lack them. Gather"
-                " them with --corpus, or use another method."
+                " them with gather_statistics(..., products=True) in Python or with --corpus, or use another method."
             )
         count = _experts(model.config, layer)
         return cosines(statistics.products[rows, place].mean(axis=0)[:count, :count])

@@ -30,7 +30,7 @@ from workbench.subnetworks.selection import (
     check_fraction,
     counts_for,
 )
-from workbench.tasks import Task, parse_task
+from workbench.tasks import Task, as_tasks
 
 #: A layer with experts: its stack and its number.
 Layer = tuple[StackName, int]
@@ -39,7 +39,7 @@ Layer = tuple[StackName, int]
 def prune(
     model: Translator,
     usage: Usage | Statistics,
-    tasks: Sequence[str | Task] | None = None,
+    tasks: str | Task | Sequence[str | Task] | None = None,
     keep: float = 0.2,
     metric: str = "importance",
     granularity: Granularity = "global",
@@ -56,12 +56,15 @@ def prune(
     Args:
         model: to be pruned; it is left as it is.
         usage: what its gates did, on a corpus: `Statistics`, or a usage table.
-        tasks: directions the result is for; default all of the statistics. With granularity "pair" or
+        tasks: one or more directions that the result is for; default all of the statistics. With granularity "pair" or
             "language" every direction or language chooses its own experts, and the result keeps the union:
             for one direction the budget is exact, for several it is a lower bound.
         keep: fraction of the experts, of every layer ("fixed") or of all of them together.
-        metric: of `METRICS`.
-        granularity: whose statistics decide: see `values_by_key`.
+        metric: what an expert is worth, from the statistics of Koishekenov et al.: "top1", how many tokens rank it
+            first; "top2", first or second; "load-balance", top1 times its mean gate; "vanilla", top1 times its mean
+            gate over those tokens; "importance", top1 times e to the power of the latter.
+        granularity: whose statistics decide: "global", the mean over all `tasks`; "pair", each direction's;
+            "language", the source's in the encoder and the target's in the decoder.
         algorithm: "fixed", as many experts in each layer; "global", one threshold for all layers; "separate",
             one for each stack.
         encoder_keep, decoder_keep: budgets of one stack, instead of `keep`; not with "global".
@@ -209,12 +212,12 @@ def prunable_layers(model: Translator) -> list[Layer]:
     return layers
 
 
-def chosen_tasks(config: ModelConfig, tasks: Sequence[str | Task]) -> list[Task]:
+def chosen_tasks(config: ModelConfig, tasks: str | Task | Sequence[str | Task]) -> list[Task]:
     """`tasks` as tasks, each once. Raises WorkbenchError where the network lacks one."""
-    chosen = [parse_task(t, config.languages) if isinstance(t, str) else t for t in tasks]
+    chosen = as_tasks(tasks, config.languages)
     for task in chosen:
         config.check_task(task)
-    return list(dict.fromkeys(chosen))
+    return chosen
 
 
 def united(several: Iterable[Kept]) -> Kept:

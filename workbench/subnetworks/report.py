@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workbench.arguments import as_list
 from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
@@ -16,7 +17,7 @@ from workbench.evaluation.quality import RESAMPLES, evaluate
 from workbench.evaluation.repetition import LONGEST, TIMES, share_of_loops
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.tables import text_table
-from workbench.evaluation.testset import TestSet
+from workbench.evaluation.testset import TestSet, as_testsets
 
 METRICS = ("bleu", "chrf++")
 
@@ -126,18 +127,19 @@ class Report:
 def report(
     parent: Translator,
     parts: Translator | Sequence[Translator],
-    testsets: Sequence[TestSet],
+    testsets: TestSet | Sequence[TestSet],
     batch_size: int = 32,
     beam_size: int = 1,
     resamples: int = RESAMPLES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Translate `testsets` with the parent and all `parts`, and say what each part lost and saved.
+    """Translate `testsets` with the parent and all `parts` (one or many), and say what each part lost and saved.
 
     Raises:
         WorkbenchError: there is no test set, or a model lacks the direction of one.
     """
-    models = [parent, *([parts] if isinstance(parts, Translator) else parts)]
+    models = [parent, *as_list(parts, Translator, "parts", "a loaded model")]
+    testsets = as_testsets(testsets)
     systems = name_systems(models)
     scores = evaluate(
         models, testsets, METRICS, batch_size, beam_size, resamples=0, progress=progress

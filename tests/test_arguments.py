@@ -1,0 +1,98 @@
+"""One thing or many, and tasks as text, wherever a user may give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import workbench as wb
+from tests.models import EN_DE, captions, made_up, translator
+from workbench.arguments import as_count, as_list, as_texts
+from workbench.subnetworks.extract import checked_tasks
+from workbench.subnetworks.prune import chosen_tasks
+
+PAIR = wb.TestSet("two", EN_DE, captions()[:2], captions("deu_Latn")[:2])
+
+
+@pytest.mark.parametrize("many", [["a", "b"], ("a", "b"), (text for text in "ab")])
+def test_many_keep_their_order(many: Any) -> None:
+    assert as_texts(many, "sentences") == ["a", "b"]
+    assert as_texts("ab", "sentences") == ["ab"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (None, "sentences is None: give a text, or a list of them"),
+        (5, r"sentences is 5 \(int\)"),
+        (b"a", r"sentences is b'a' \(bytes\)"),
+        ({"a"}, "sentences is a set, which has no order"),
+        ({"a": 1}, "sentences is a dict, which has no order"),
+        (["a", None], r"sentences\[1\] is None: it must be a text"),
+        (["a", "b", float("nan")], r"sentences\[2\] is nan \(float\)"),
+    ],
+)
+def test_anything_else_is_named(given: Any, says: str) -> None:
+    with pytest.raises(wb.WorkbenchError, match=says):
+        as_list(given, str, "sentences", "a text")
+
+
+@pytest.mark.parametrize("given", [0, -1, 2.0, "4", None, True])
+def test_a_count_is_a_whole_number(given: object) -> None:
+    with pytest.raises(wb.WorkbenchError, match=r"beam_size is .*whole number, at least 1"):
+        as_count(given, "beam_size")
+
+
+def test_one_task_is_a_task_and_not_its_characters() -> None:
+    assert checked_tasks(translator("target", "target").config, "en-de") == [EN_DE]
+    assert chosen_tasks(translator("token", "token").config, EN_DE) == [EN_DE]
+    parent = translator("token", "token")
+    part = wb.prune(parent, made_up(parent.config), tasks="en-de", keep=0.5)
+    assert part.config.tasks == (EN_DE,)
+    with pytest.raises(wb.WorkbenchError, match=r"tasks\[0\] is 5 \(int\): it must be a task"):
+        wb.extract(translator("target", "target"), [5])  # type: ignore[list-item]
+
+
+def test_one_metric_one_model_and_one_test_set() -> None:
+    scores = wb.evaluate(translator(), PAIR, "bleu", resamples=0)
+    assert [score.metric for score in scores.scores] == ["BLEU"]
+    found = wb.report(translator(), translator(), PAIR, resamples=0)
+    assert found.sentences == 2
+    for call in (wb.evaluate, wb.benchmark):
+        with pytest.raises(wb.WorkbenchError, match=r"models is 'a'.*give a loaded model"):
+            call("a", PAIR)  # type: ignore[operator]
+
+
+def test_one_batch_size_and_one_sentence() -> None:
+    speeds = wb.benchmark(translator(), 1, "a dog", "en", "de", batches=1)
+    assert [speed.batch_size for speed in speeds.speeds] == [1]
+
+
+def test_one_reference() -> None:
+    routes = wb.trace_routes(translator("token", "token"), "a dog", "en", "de", "ein Hund")
+    assert routes.translations == ("ein Hund",)
+
+
+@pytest.mark.parametrize(
+    "corpus", [PAIR, {"en-de": PAIR}, {EN_DE: (PAIR.sources, PAIR.references)}]
+)
+def test_statistics_of_a_test_set(corpus: Any) -> None:
+    found = wb.gather_statistics(translator("token", "token"), corpus)
+    assert (found.tasks, found.origin) == (("eng_Latn-deu_Latn",), "references")
+
+
+@pytest.mark.parametrize(
+    ("corpus", "says"),
+    [
+        ({}, "must be a TestSet, or a mapping"),
+        (["a"], "must be a TestSet, or a mapping"),
+        ({"en-de": ["a", "b", "c"]}, "lines of eng_Latn-deu_Latn must be a TestSet or a pair"),
+        ({"en-de": ("a", "b")}, "must be a TestSet or a pair"),
+        ({"en-fr": PAIR}, "two is a test set of eng_Latn-deu_Latn, not of eng_Latn-fra_Latn"),
+        ({"en-de": (["a", 1], None)}, r"sources\[1\] is 1"),
+    ],
+)
+def test_what_is_no_corpus_is_explained(corpus: Any, says: str) -> None:
+    with pytest.raises(wb.WorkbenchError, match=says):
+        wb.gather_statistics(translator("token", "token"), corpus)
