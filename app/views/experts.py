@@ -179,7 +179,10 @@ if found is not None:
     traced, routes = found
     st.divider()
     if traced != asked:
-        st.caption("Below is the trace of what was asked before. Press Trace for the new one.")
+        st.caption(
+            "Below is the trace of what was asked before."
+            + ("" if under_way() else " Press Trace for the new one.")
+        )
     several = len(traced.tasks)
     st.subheader(
         f"{traced.name}: {counted(len(routes.sources) // several, 'sentence')} in"

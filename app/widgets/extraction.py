@@ -101,9 +101,5 @@ def show_proof(small: Translator, proof: Proof) -> None:
             icon=":material/verified:",
         )
     else:
-        st.error(
-            f"{proof.different} of {proof.sentences} translations differ by more than rounding:"
-            f" sentences {', '.join(str(n + 1) for n in proof.differing[:10])}.",
-            icon=":material/error:",
-        )
+        st.error(f"Not proved. {proof.objection}", icon=":material/error:")
     offer(small)
