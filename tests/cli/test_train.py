@@ -130,7 +130,7 @@ def test_upcycle_trains_on_as_a_recipe_says(
 ) -> None:
     followed = []
 
-    def train(recipe: Recipe, output: Path, report: object) -> Translator:
+    def train(recipe: Recipe, output: Path, report: object, tell: object) -> Translator:
         followed.append(recipe)
         output.mkdir()
         (output / "metrics.jsonl").write_text('{"step": 2, "valid_bleu": {"average": 1.5}}\n')
@@ -150,9 +150,41 @@ def test_upcycle_trains_on_as_a_recipe_says(
     assert provenance["parents"][0]["name"] == "dense"
     assert recipe_from(provenance["recipe"]) == made
     assert "finished already" in run(*common, "--set", "run.fresh_units=0").err
+    again = run(*common, "--set", "run.fresh_units=0", "--json")
+    assert again.table == {"checkpoint": str(output / "checkpoint"), "valid_bleu": {"average": 1.5}}
     other = run(*common, "--set", "model.unit_gates=false")
     assert other.code == 1 and len(followed) == 1
     assert "model.unit_gates = true begins where" in other.err and "another recipe" in other.err
+    assert "model.unit_gates (true, now false)" in other.err
+
+
+def test_a_finished_run_says_what_differs_and_goes_on_to_more_steps(
+    recipe: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "run/checkpoint"
+    common = ("train", recipe, "-o", tmp_path / "run", "--set", "objective.schedule=constant")
+    made = read_recipe(recipe, ["objective.schedule=constant"])
+    table = json.loads(json.dumps(recipe_table(made)))
+    place.mkdir(parents=True)
+    (place / "provenance.json").write_text(json.dumps({"recipe": table}), encoding="utf-8")
+    longer = ("--set", "run.steps=4")
+    run(*common, *longer, "--set", "run.seed=1").says(
+        "another recipe: run.seed (0, now 1). Give", f"run.start_from={place} begins"
+    )
+    run(*common, *longer).says("cannot go on to step 4: there is no state in", "run.start_from")
+    assert "finished already" in run(*common, "--set", "run.save_every=1").err
+
+    def train(recipe: Recipe, output: Path, report: object, tell: object) -> Translator:
+        assert recipe.run.steps == 4
+        (output / "metrics.jsonl").write_text('{"step": 4}\n')
+        return new_translator("token", "dense")
+
+    monkeypatch.setattr("workbench.training.loop.train", train)
+    (tmp_path / "run/state/2").mkdir(parents=True)
+    result = run(*common, *longer)
+    assert result.code == 0 and f"is now {place}-step-2." in result.err
+    assert (tmp_path / "run/checkpoint-step-2/provenance.json").exists()
+    assert wb.load(place).provenance["recipe"]["run"]["steps"] == 4
 
 
 def test_upcycle_refuses(

@@ -159,8 +159,11 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits_and_the_loss_falls(d
 
     assert 0 < lines[0][-2]["entropy.decoder.0"] <= np.log(3) + 1e-6
 
-    other = table(data, steps=40)
+    other = table(data, steps=40, save_every=4, average=0.9)
     other["model"]["experts"] = 4
+    with pytest.raises(WorkbenchError, match=r"model.experts \(3, now 4\)\. .*another directory"):
+        train(recipe_from(other), tmp_path / "killed")
+    (tmp_path / "killed/metrics.jsonl").unlink()  # then the shapes tell
     with pytest.raises(WorkbenchError, match=r"does not fit this recipe.*another output directory"):
         train(recipe_from(other), tmp_path / "killed")
 
@@ -172,9 +175,35 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(data, tmp_path):
     with pytest.raises(WorkbenchError, match=r"Step 2 gave the loss nan.*learning_rate") as error:
         train(dataclasses.replace(recipe, objective=wild), tmp_path)
     assert "\n" not in str(error.value)
+    assert "no state was saved yet" in str(error.value)
     kept = np.load(tmp_path / "bad-batch-step-2.npz")
     assert kept["step"] == 2
     assert kept["source"].shape == kept["inputs"].shape == kept["labels"].shape == (8, 64)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_between_two_steps_and_more_steps_go_on_from_its_state(data, tmp_path):
+    recipe = table(data, steps=12, save_every=4)
+    recipe["model"] |= DENSE
+    told = []
+
+    def press(progress):
+        if progress.step == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe_from(recipe), tmp_path, press, told.append)
+    assert finished(tmp_path) == [4, 8]
+    recipe["run"] |= {"steps": 14, "log_every": 2}
+    train(recipe_from(recipe), tmp_path, tell=told.append)
+    assert told[1:3] == [
+        "going on from step 8 of 14.",
+        "changed: run.steps (12, now 14), run.log_every (4, now 2).",
+    ]
+    assert [text.startswith("compiling") for text in told] == [True, False, False, True]
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    steps = [line["recipe"]["run"]["steps"] for line in lines if "recipe" in line]
+    assert steps == [12, 14] and lines[-1]["step"] == 14
 
 
 @pytest.mark.slow

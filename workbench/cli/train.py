@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +25,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "train",
         run,
-        "Train as a recipe says. The same command goes on with a run that was interrupted.",
+        "Train as a recipe says. The same command goes on with a run that was interrupted; with more run.steps, where"
+        " objective.schedule is not linear, also with one that is finished.",
     )
     parser.add_argument("recipe", metavar="CONFIG", help="recipe, a TOML file")
     parser.add_argument(
@@ -104,22 +104,22 @@ def follow(
         parents = [recipe.run.start_from] if recipe.run.start_from else []
     output = Path(args.output)
     place = output / _CHECKPOINT
-    if place.exists():
-        _check_same(place, recipe)
+    extends = place.exists() and not _check_same(place, recipe)
+    if place.exists() and not extends:
         note(f"{place} is finished already: nothing to do.")
-        _print(args, place, {})
+        _print(args, place, _scores_of(place))
         return
     choose_device(args)
     from workbench.decoding.programs import enable_compilation_cache
     from workbench.training.loop import train
     from workbench.training.mesh import is_first, join, wait_for_all
-    from workbench.training.metrics import read_metrics
+    from workbench.training.metrics import read_metrics, training_seconds
 
     if args.distributed:
         join(args.distributed)
     enable_compilation_cache()
     with ProgressLine("steps") as line:
-        model = train(recipe, output, shown_on(line))
+        model = train(recipe, output, shown_on(line), note)
     if not is_first():
         wait_for_all("checkpoint")
         return
@@ -127,7 +127,7 @@ def follow(
     scores: dict[str, float] = next(
         (x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {}
     )
-    seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
+    seconds = training_seconds(lines)
     from workbench.cli.provenance import made_by
 
     model.provenance = {
@@ -138,6 +138,8 @@ def follow(
         "parents": parents,
     }
     model.card = _card(recipe, place, args.command_line, seconds, scores)
+    if extends:
+        _put_aside(place)
     model.save(place)
     wait_for_all("checkpoint")
     _print(args, place, scores)
@@ -150,25 +152,60 @@ def _print(args: argparse.Namespace, place: Path, scores: dict[str, float]) -> N
         print(place)
 
 
-def _check_same(place: Path, recipe: Recipe) -> None:
-    """Refuse to pass off the finished run of another recipe as this one's."""
-    from workbench.training.recipe import recipe_from
+def _check_same(place: Path, recipe: Recipe) -> bool:
+    """Refuse to pass off the finished run of another recipe as this one's; False where it has more steps to go."""
+    from workbench.training.recipe_changes import changes, in_words, refused, way_on
+    from workbench.training.state import latest_step
 
-    try:
-        kept = recipe_from(
-            json.loads((place / "provenance.json").read_text(encoding="utf-8"))["recipe"]
-        )
-    except (OSError, ValueError, KeyError, TypeError, WorkbenchError):
-        kept = None
-    # On which devices it was made does not matter.
-    if kept is None or _without_mesh(kept) != _without_mesh(recipe):
+    kept = _recipe_of(place)
+    if kept is None:
         raise WorkbenchError(
             f"{place} was made by another recipe: choose another directory with -o."
         )
+    different = changes(kept, recipe)
+    found = refused(kept, recipe, kept.run.steps)
+    found |= {key: pair for key, pair in different.items() if key in ("name", "about")}
+    if found:
+        raise WorkbenchError(
+            f"{place} was made by another recipe: {in_words(found)}. {way_on(place.parent, found)}"
+        )
+    if "run.steps" not in different:
+        return True
+    if latest_step(place.parent / "state") is None:
+        raise WorkbenchError(
+            f"{place} cannot go on to step {recipe.run.steps:,}: there is no state in {place.parent / 'state'}."
+            f" {way_on(place.parent, ())}"
+        )
+    return False
 
 
-def _without_mesh(recipe: Recipe) -> Recipe:
-    return dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, mesh=""))
+def _recipe_of(place: Path) -> Recipe | None:
+    from workbench.training.recipe import recipe_from
+
+    try:
+        return recipe_from(_provenance(place)["recipe"])
+    except (OSError, ValueError, KeyError, TypeError, WorkbenchError):
+        return None
+
+
+def _scores_of(place: Path) -> dict[str, float]:
+    """The validation BLEU of a finished run."""
+    try:
+        return dict(_provenance(place).get("valid_bleu", {}))
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _provenance(place: Path) -> Any:
+    return json.loads((place / "provenance.json").read_text(encoding="utf-8"))
+
+
+def _put_aside(place: Path) -> None:
+    """Keep the checkpoint of a run that went on beside the new one."""
+    kept = _recipe_of(place)
+    aside = place.with_name(f"{place.name}-step-{kept.run.steps if kept else 'before'}")
+    place.rename(aside)
+    note(f"the checkpoint from before is now {aside}.")
 
 
 def shown_on(line: ProgressLine) -> Callable[[Progress], None]:
@@ -191,9 +228,9 @@ def _progress(progress: Progress) -> str:
         text += f", {duration(progress.seconds_left)} left"
     metrics = progress.metrics
     if "nats" in metrics:
-        text += (
-            f", {metrics['nats']:.3f} nats a token, {metrics['tokens_per_second']:,.0f} tokens/s"
-        )
+        text += f", {metrics['nats']:.3f} nats a token"
+    if "tokens_per_second" in metrics:
+        text += f", {metrics['tokens_per_second']:,.0f} tokens/s"
     if "valid_bleu" in metrics:
         text += f", validation BLEU {metrics['valid_bleu']['average']:.1f}"
     return text

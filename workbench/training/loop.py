@@ -24,11 +24,18 @@ from workbench.text.tokenizer import Tokenizer
 from workbench.training.batches import BatchStream, Direction, Position, tokenise
 from workbench.training.best import BestStore, Standing, no_standing, stand
 from workbench.training.filtering import Filter
+from workbench.training.interrupts import held_interrupts
 from workbench.training.memory import keep_freed_memory
 from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
-from workbench.training.state import KEPT, StateStore
+from workbench.training.recipe_changes import (
+    changes,
+    check_goes_on,
+    in_words,
+    recorded_recipe,
+)
+from workbench.training.state import KEPT, StateStore, latest_step
 from workbench.training.text import training_text, validation_text
 from workbench.training.upcycling import spread_tasks, start_from, start_from_non_experts
 from workbench.training.update import Trained, begin, make_optimizer, make_update, pad_rows
@@ -46,20 +53,28 @@ class State(NamedTuple):
 
 
 def train(
-    recipe: Recipe, output: Path, report: Callable[[Progress], None] = lambda progress: None
+    recipe: Recipe,
+    output: Path,
+    report: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Translator:
     """Train as `recipe` says and give the finished translator; `output` holds the run.
 
     `output/metrics.jsonl` gets a line at each report, `output/state` the resumable states, `output/best` the
     checkpoint with the best validation BLEU. Called again with the same recipe and directory, the run goes on
-    from its newest state, on the batches that would have come next, to the same bits.
+    from its newest state, on the batches that would have come next, to the same bits. Of the recipe only what
+    `workbench.training.recipe_changes` lists may have changed, and that is recorded.
+
+    report: called with each line of metrics; tell: called with what else a person wants to know.
 
     Raises:
-        WorkbenchError: the recipe, its data or its starting checkpoint cannot be used; the disk is too small
-            or refuses; the loss or its gradient is no longer a number.
+        WorkbenchError: the recipe, its data or its starting checkpoint cannot be used; the run was begun with
+            another recipe; the disk is too small or refuses; the loss or its gradient is no longer a number.
+        KeyboardInterrupt: Ctrl-C; called again, the run goes on from its newest state.
     """
     keep_freed_memory()
     enable_compilation_cache()
+    before = _check_recipe(recipe, output)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
     text = _read(recipe, start, output)
@@ -76,11 +91,20 @@ def train(
 
     validator = Validator(text.valid, tokenizer, config, recipe)
     step, *position = (int(n) for n in state.progress)
+    if step:
+        tell(f"going on from step {step:,} of {recipe.run.steps:,}.")
     metrics = MetricsLog(
-        output / "metrics.jsonl" if is_first() else None, step, recipe.run.steps, report
+        output / _METRICS if is_first() else None,
+        step,
+        recipe.run.steps,
+        report,
+        recipe.run.valid_every,
     )
     if step == 0:
         metrics.write(0, {"recipe": recipe_table(recipe), **text.counts})
+    elif before is not None and before != recipe:
+        tell(f"changed: {in_words(changes(before, recipe))}.")
+        metrics.write(step, {"recipe": recipe_table(recipe)})
 
     def translator() -> Translator:
         weights = state.trained.best_known
@@ -88,34 +112,52 @@ def train(
             weights = mesh.gathered(weights)
         return Translator(recipe.name, config, tokenizer, nnx.merge(graph, weights))
 
-    watch = LossWatch(output, write=is_first())
+    watch = LossWatch(output, is_first(), lambda: store.latest)
     rows = recipe.objective.accumulate * (mesh.size if mesh else 1)
     batches = _stream(text.directions, config, recipe).batches(Position(*position))
-    while step < recipe.run.steps and not _is_stale(state, recipe):
-        step += 1
-        place, batch = next(batches)
-        batch = pad_rows(batch, rows, config.pad_id)
-        laid = batch if mesh is None else mesh.spread(batch)
-        trained, parts = update(state.trained, laid, step)
-        state = State(trained, np.array([step, *place], np.int64), state.standing)
-        metrics.add(parts)
-        watch.add(step, parts, batch)
-        last = step == recipe.run.steps
-        if step % recipe.run.log_every == 0 or last:
-            watch.check()
-            metrics.log(step)
-        if step % recipe.run.valid_every == 0 or last:
-            watch.check()
-            model = translator()
-            scores = validator(model.network) if is_first() else _NO_SCORES
-            metrics.write(step, scores)
-            bleu = agreed(scores["valid_bleu"]["average"])
-            state = state._replace(standing=stand(state.standing, step, bleu))
-            if state.standing[1] == step and is_first():
-                best.save(step, model)
-        if step % recipe.run.save_every == 0 or last or _is_stale(state, recipe):
-            watch.check()
-            store.save(step, state)
+    shapes: set[tuple[int, ...]] = set()
+    with held_interrupts() as check_interrupt:
+        while step < recipe.run.steps and not _is_stale(state, recipe):
+            try:
+                check_interrupt()
+            except KeyboardInterrupt:
+                store.close()  # a state that is being written becomes whole
+                raise
+            step += 1
+            place, batch = next(batches)
+            batch = pad_rows(batch, rows, config.pad_id)
+            compiles = batch.source.shape not in shapes
+            if not shapes:
+                tell(_compiling(recipe))
+            shapes.add(batch.source.shape)
+            laid = batch if mesh is None else mesh.spread(batch)
+            trained, parts = update(state.trained, laid, step)
+            state = State(trained, np.array([step, *place], np.int64), state.standing)
+            metrics.add(parts)
+            watch.add(step, parts, batch)
+            last = step == recipe.run.steps
+            logs, validates, saves = (
+                step % every == 0 or last
+                for every in (recipe.run.log_every, recipe.run.valid_every, recipe.run.save_every)
+            )
+            if logs or validates or saves:
+                watch.check()
+            metrics.stepped(compiles)
+            if logs:
+                metrics.log(step)
+            if validates:
+                model = translator()
+                scores = validator(model.network, check_interrupt) if is_first() else _NO_SCORES
+                metrics.paused(validated=True)
+                metrics.write(step, scores)
+                bleu = agreed(scores["valid_bleu"]["average"])
+                state = state._replace(standing=stand(state.standing, step, bleu))
+                if state.standing[1] == step and is_first():
+                    best.save(step, model)
+            if saves or _is_stale(state, recipe):
+                watch.check()
+                store.save(step, state)
+            metrics.paused()
     store.close()
     wait_for_all("end")
     if recipe.run.final == "best":
@@ -123,8 +165,37 @@ def train(
     return translator()
 
 
+_METRICS = "metrics.jsonl"
 #: What a process that leaves validation to the first one has.
 _NO_SCORES: dict[str, Any] = {"valid_bleu": {"average": 0.0}}
+
+
+def _check_recipe(recipe: Recipe, output: Path) -> Recipe | None:
+    """The recipe by which the run in `output` was made so far, if that is known and there is a state of it.
+
+    Raises:
+        WorkbenchError: the run cannot go on with this one.
+    """
+    before = recorded_recipe(output / _METRICS)
+    step = latest_step(output / "state")
+    if step is not None:
+        if before is not None:
+            check_goes_on(output, before, recipe, step)
+        return before
+    # Nothing to go on from. A tokenizer of another recipe would be taken for this one's.
+    same = before is not None and (before.data, before.run.seed) == (recipe.data, recipe.run.seed)
+    if is_first() and not same:
+        shutil.rmtree(output / "tokenizer", ignore_errors=True)
+    return None
+
+
+def _compiling(recipe: Recipe) -> str:
+    shapes = len(recipe.data.buckets)
+    if shapes == 1:
+        return "compiling the first step, which takes a while ..."
+    return (
+        f"compiling ... (again for each of up to {shapes} lengths of batches when it first comes)"
+    )
 
 
 def _begin(

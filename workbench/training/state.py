@@ -18,6 +18,11 @@ from workbench.errors import WorkbenchError
 KEPT = 2
 
 
+def latest_step(directory: Path) -> int | None:
+    """The step of the newest whole state under `directory`, if any, found without opening it."""
+    return max((int(p.name) for p in directory.glob("*") if p.name.isdecimal()), default=None)
+
+
 class StateStore:
     """Keeps the last two states of a run under `directory`.
 

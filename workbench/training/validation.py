@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -37,8 +37,13 @@ class Validator:
         self._tokenizer, self._config, self._recipe = tokenizer, config, recipe
         self._losses: Any = None
 
-    def __call__(self, network: TranslationNetwork) -> dict[str, Any]:
-        """`valid_nats` and `valid_bleu`: nats a token and BLEU, for each direction and on average."""
+    def __call__(
+        self, network: TranslationNetwork, check: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """`valid_nats` and `valid_bleu`: nats a token and BLEU, for each direction and on average.
+
+        check: called now and then; what it raises ends the validation.
+        """
         graph, parameters = nnx.split(network)
         if self._losses is None:
             self._losses = jax.jit(
@@ -51,7 +56,13 @@ class Validator:
         bleu = {}
         for task in self._config.directions:
             sources, references = self._pairs.direction(task)
-            outputs = translator.translate(sources, task.source, task.target, batch_size=64)
+            outputs = translator.translate(
+                sources,
+                task.source,
+                task.target,
+                batch_size=64,
+                progress=lambda done, total: check(),
+            )
             words = bleu_tokenizer(task.target)
             scored = sacrebleu.corpus_bleu(outputs, [list(references)], tokenize=words)
             bleu[str(task)] = round(scored.score, 2)

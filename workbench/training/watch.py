@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from workbench.training.batches import Batch
 class LossWatch:
     """Looks at each step's loss and gradient once the next step is on its way, so that no device waits.
 
-    output: directory that gets the offending batch; write: whether this process writes it.
+    output: directory that gets the offending batch; write: whether this process writes it; saved: gives the
+    step of the last saved state, None before there is one.
     """
 
-    def __init__(self, output: Path, write: bool = True) -> None:
-        self._output, self._write = output, write
+    def __init__(
+        self, output: Path, write: bool = True, saved: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self._output, self._write, self._saved = output, write, saved
         self._waiting: tuple[int, Any, Batch] | None = None
 
     def add(self, step: int, parts: dict[str, jax.Array], batch: Batch) -> None:
@@ -56,7 +60,13 @@ class LossWatch:
         if self._write:
             arrays: dict[str, Any] = {"step": step, **batch._asdict()}
             np.savez(path, **arrays)
+        saved = self._saved()
+        kept, where = (
+            ("no state was saved yet", "")
+            if saved is None
+            else (f"the state of step {saved} is intact", ", in a new directory")
+        )
         raise WorkbenchError(
-            f"Step {step} gave {what}. Its batch is in {path}; the last saved state is intact. Lower"
-            " objective.learning_rate or lengthen objective.warmup_steps."
+            f"Step {step} gave {what}. Its batch is in {path}; {kept}. Lower objective.learning_rate or"
+            f" lengthen objective.warmup_steps{where}."
         )
