@@ -12,6 +12,37 @@ from pathlib import Path
 
 #: Seconds between reports where standard error is a file or a pipe.
 _QUIET_SECONDS = 10.0
+#: Seconds that items are watched together, how much of the older ones still counts after each such lap, and
+#: seconds in all before anything is said.
+_LAP, _KEPT, _ENOUGH = 0.5, 0.9, 3.0
+
+
+class Pace:
+    """Seconds an item, of which the newest count most and the first reported ones, which compile, do not."""
+
+    def __init__(self) -> None:
+        self._at: tuple[float, int] | None = None
+        self._seconds = self._items = self._watched = 0.0
+
+    def add(self, now: float, done: int) -> None:
+        """So many items are done by now."""
+        if not done:
+            return
+        if self._at is None:
+            self._at = now, done
+            return
+        seconds, items = now - self._at[0], done - self._at[1]
+        if items > 0 and seconds >= _LAP:
+            self._seconds = _KEPT * self._seconds + seconds
+            self._items = _KEPT * self._items + items
+            self._watched += seconds
+            self._at = now, done
+
+    def left(self, items: int) -> float | None:
+        """Seconds that so many more items take; None before some have been watched for long enough."""
+        if self._watched < _ENOUGH:
+            return None
+        return self._seconds / self._items * items
 
 
 class ProgressLine:
@@ -23,19 +54,24 @@ class ProgressLine:
         self._terminal = sys.stderr.isatty()
         self._last = self._began
         self._width = 0
+        self._pace, self._paced = Pace(), what
 
     def __call__(self, done: int, total: int | None = None, what: str | None = None) -> None:
         """Report `done` of `total`; without a total, `done` and how fast."""
         now = time.monotonic()
+        if (what or self._what) != self._paced:
+            self._pace, self._paced = Pace(), what or self._what
+        self._pace.add(now, done)
         if now - self._last < (0.1 if self._terminal else _QUIET_SECONDS):
             return
         self._last = now
         elapsed = now - self._began
         of = f" of {total:,}" if total else ""
         text = f"{what or self._what}: {done:,}{of}"
-        if total and done:
-            text += f", {duration(elapsed / done * (total - done))} left"
-        elif done:
+        left = self._pace.left(total - done) if total else None
+        if left is not None:
+            text += f", {duration(left)} left"
+        elif done and not total:
             text += f", {done / elapsed:,.1f} a second"
         self.show(text)
 
