@@ -12,6 +12,8 @@ from tests.cli.conftest import Run
 from tests.models import captions, new_translator, tiny_tokenizer
 from workbench.decoding.translator import Translator
 from workbench.text.pairs import read_pairs
+from workbench.training.distillation import Distillation
+from workbench.training.recipe import read_recipe
 
 RECIPE = """
 name = "student"
@@ -109,7 +111,43 @@ def test_an_interrupted_distillation_goes_on_to_its_report(
     again = run(*(word for word in command if word != "--json"))
     assert again.code == 0 and "finished already" in again.err
     assert again.out.endswith(f"{output / 'checkpoint'}\n")
-    run(*command, "--limit", "3").says("made by another command or recipe")
+    run(*command, "--limit", "3").says("made by another command or recipe: limit (none, now 3).")
+    run(*command, "--set", "run.seed=4").says("run.seed (3, now 4)", "another directory with -o")
+
+
+def test_without_a_comparison_the_student_is_written_all_the_same(
+    checkpoints: dict[str, str],
+    recipe: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "run"
+    counts = {"eng_Latn-deu_Latn": {"kept": 2, "empty": 0, "truncated": 0}}
+
+    def train(self: Distillation, *_: object) -> Translator:
+        assert self.testset is None
+        output.mkdir()
+        (output / "metrics.jsonl").write_text('{"step": 2, "seconds": 3.0}\n', encoding="utf-8")
+        return new_translator("dense", "dense")
+
+    monkeypatch.setattr(Distillation, "translate", lambda *_: counts)
+    monkeypatch.setattr(Distillation, "train", train)
+    command = ("distill", checkpoints["target"], recipe, "-o", output, "--data", tmp_path / "data")
+    result = run(*command, "--testset", "none")
+    assert result.code == 0, result.err
+    assert result.out == f"Not compared (--testset none).\n{output / 'checkpoint'}\n"
+    assert wb.load(output / "checkpoint").provenance["seconds"] == 3
+    assert run(*command, "--testset", "none", "--json").table["bleu"] == {}
+    run(*command, "--testset-limit", "2").says(
+        'testset ("none", now none), testset_limit (none, now 2)'
+    )
+
+
+def test_a_comparison_can_be_of_the_first_sentences(recipe: Path, tmp_path: Path) -> None:
+    student = read_recipe(recipe, [f"data.directory={tmp_path / 'data'}"])
+    plan = Distillation(student, tmp_path / "teacher", tmp_path / "run", testset_limit=3)
+    assert [len(testset) for testset in plan.test_sets()] == [3, 3]
 
 
 def test_what_cannot_work_is_refused_before_the_teacher_translates(
@@ -132,6 +170,7 @@ def test_what_cannot_work_is_refused_before_the_teacher_translates(
     refused("There is no checkpoint directory none", options=("--baseline", "none"))
     refused("steps must be of type int", to=("steps = 2", 'steps = "2"'))
     refused("no test set 'wmt'", options=("--testset", "wmt"))
+    refused("compares nothing", options=("--testset", "none", "--testset-limit", "2"))
     refused(
         "Cannot start from embeddings of shape (500, 32)",
         to=("d_model = 32", "d_model = 16"),

@@ -45,7 +45,7 @@ def test_a_refusal_names_every_key_and_the_way_on(tmp_path):
     assert "objective.learning_rate (0.002, now 0.001), run.seed (0, now 4)." in text
     assert f"run.start_from={tmp_path / 'best/step-40'}" in text and "\n" not in text
     assert in_words(differences({"a": {"b": 1}}, {"a": {"b": 2}, "c": "x"})) == (
-        'a.b (1, now 2), c (null, now "x")'
+        'a.b (1, now 2), c (none, now "x")'
     )
 
 

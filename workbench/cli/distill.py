@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from workbench.training.gain import DistillationReport
 
 _CHECKPOINT, _REPORT = "checkpoint", "distillation.json"
+#: What stands for a report with --testset none.
+_NOTHING: dict[str, Any] = {"bleu": {}, "gain_preserved": {}, "scored_on": None}
+_NOT_COMPARED = "Not compared (--testset none)."
 
 
 def add_parser(commands: Any) -> None:
@@ -50,8 +53,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--testset",
         metavar="NAME",
-        help="what to compare on: captions, a directory, a .tsv or a sacreBLEU name (default: the recipe's"
-        " validation text)",
+        help="what to compare on: captions, a directory, a .tsv or a sacreBLEU name; none: no comparison (default:"
+        " the recipe's validation text, all of it)",
+    )
+    parser.add_argument(
+        "--testset-limit",
+        type=positive,
+        metavar="N",
+        help="compare on its first N sentences of each direction only",
     )
     add_recipe_options(parser)
     parser.add_argument(
@@ -73,6 +82,11 @@ def run(args: argparse.Namespace) -> None:
 
     enable_compilation_cache()
     others = {BASELINE: args.baseline, TASK_MOE: args.task_moe}
+    compares = args.testset != "none"
+    if not compares and (args.testset_limit or any(others.values())):
+        raise WorkbenchError(
+            "--testset none compares nothing: leave --baseline, --task-moe and --testset-limit out."
+        )
     plan = Distillation(
         recipe,
         Path(args.teacher),
@@ -83,9 +97,10 @@ def run(args: argparse.Namespace) -> None:
         args.max_length,
         args.limit,
         {role: Path(path) for role, path in others.items() if path},
-        args.testset,
+        args.testset if compares else None,
+        args.testset_limit,
     )
-    settings = _settings(plan)
+    settings = _settings(plan, compares)
     place, stored = plan.output / _CHECKPOINT, plan.output / _REPORT
     if place.exists():
         _print(args, place, _finished(stored, settings))
@@ -100,12 +115,14 @@ def run(args: argparse.Namespace) -> None:
         counts = plan.translate(line)
     note(f"the teacher wrote {_sums(counts)}.")
     with ProgressLine("steps") as line:
-        model = plan.train(shown_on(line))
-    with ProgressLine("sentences compared") as line:
-        report = plan.compare(model, line)
+        model = plan.train(shown_on(line), note)
+    report = None
+    if compares:
+        with ProgressLine("sentences compared") as line:
+            report = plan.compare(model, line)
     record = {
-        **report.to_json(),
-        "text": report.render(),
+        **(_NOTHING if report is None else report.to_json()),
+        "text": _NOT_COMPARED if report is None else report.render(),
         "translations": counts,
         "start": None if taken is None else dataclasses.asdict(taken),
         "settings": settings,
@@ -117,27 +134,36 @@ def run(args: argparse.Namespace) -> None:
     _print(args, place, record)
 
 
-def _settings(plan: Distillation) -> dict[str, Any]:
+def _settings(plan: Distillation, compares: bool) -> dict[str, Any]:
     """What a finished run must have in common with the command that would make it; devices do not matter."""
     from workbench.training.recipe import recipe_table
 
     recipe = recipe_table(plan.student)
     recipe["run"].pop("mesh")
-    named = {"teacher": str(plan.teacher), "beam": plan.beam_size, "limit": plan.limit}
-    compared = {role: str(path) for role, path in plan.others.items()}
-    found = {**named, **compared, "testset": plan.testset, "recipe": recipe}
+    found = {"teacher": str(plan.teacher), "beam": plan.beam_size, "limit": plan.limit}
+    found |= {role: str(path) for role, path in plan.others.items()}
+    found |= {"testset": plan.testset if compares else "none", "recipe": recipe}
+    if plan.testset_limit:
+        found["testset_limit"] = plan.testset_limit
     return dict(json.loads(json.dumps(found)))
 
 
 def _finished(stored: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    from workbench.training.recipe_changes import differences, in_words
+
     try:
         record: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
-        same = record["settings"] == settings
-    except (OSError, ValueError, KeyError, TypeError):
-        same = False
-    if not same:
+        before = dict(record["settings"])
+        recipes = before.pop("recipe"), settings["recipe"]
+        others = {key: value for key, value in settings.items() if key != "recipe"}
+        found = differences(before, others) | differences(*recipes)
+        problem = f": {in_words(found)}" if found else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found, problem = {"": ("", "")}, ""
+    if found:
         raise WorkbenchError(
-            f"{stored.parent} was made by another command or recipe: choose another directory with -o."
+            f"{stored.parent} was made by another command or recipe{problem}. Give the same to see its report, or"
+            " choose another directory with -o."
         )
     note(f"{stored.parent} is finished already: nothing to do.")
     return record
@@ -147,19 +173,18 @@ def _describe(
     model: Translator,
     plan: Distillation,
     args: argparse.Namespace,
-    report: DistillationReport,
+    report: DistillationReport | None,
     record: dict[str, Any],
 ) -> None:
     """Give the student its provenance and its card."""
     from workbench.checkpoint import WEIGHTS
     from workbench.checkpoint.model_card import model_card, terms_of
     from workbench.cli.provenance import hardware, made_by, sha256
-    from workbench.training.metrics import read_metrics
+    from workbench.training.metrics import read_metrics, training_seconds
     from workbench.training.recipe import recipe_table
     from workbench.training.recipe_file import to_toml
 
-    lines = read_metrics(plan.output / "metrics.jsonl")
-    seconds = sum(x["tokens"] / x["tokens_per_second"] for x in lines if x.get("tokens_per_second"))
+    seconds = training_seconds(read_metrics(plan.output / "metrics.jsonl"))
     # The recipe as it was given: with where the student's text lay it would be of this machine alone.
     settings = {key: value for key, value in record["settings"].items() if key != "recipe"}
     kept = {key: value for key, value in record.items() if key != "text"}
@@ -172,11 +197,13 @@ def _describe(
     }
     start = "from its teacher's non-expert weights" if plan.start_from_teacher else "anew"
     start = f"from {plan.recipe.run.start_from}" if plan.recipe.run.start_from else start
+    gains = [] if report is None else report.describe_gains()
+    scores = {} if report is None else report.with_averages
     model.card = model_card(
         plan.recipe.name,
         summary=f"A student of the Task-MoE workbench for {counted(len(plan.recipe.tasks), 'direction')}, trained on the"
         f" translations of `{plan.teacher.name}` (sequence-level distillation, Kim and Rush 2016), started"
-        f" {start}. {' '.join(report.describe_gains())} {plan.recipe.about}".rstrip(),
+        f" {start}. {' '.join([*gains, plan.recipe.about])}".rstrip(),
         languages=plan.recipe.languages,
         terms=terms_of(plan.recipe.data.directory),
         tasks=plan.recipe.tasks,
@@ -185,8 +212,8 @@ def _describe(
         command=args.command_line,
         hardware=hardware(),
         seconds=seconds,
-        scores={f"BLEU, {name}": scores for name, scores in report.with_averages.items()},
-        scored_on=report.scored_on,
+        scores={f"BLEU, {name}": row for name, row in scores.items()} or None,
+        scored_on="" if report is None else report.scored_on,
     )
 
 

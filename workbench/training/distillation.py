@@ -35,7 +35,8 @@ class Distillation:
     starts from the teacher's non-expert weights, as the paper's do. beam_size, batch_size, max_length: of
     every search, the teacher's and those that are compared. limit: sources of each direction that are
     translated, at most. others: `BASELINE` and `TASK_MOE` -> checkpoint to compare with. testset: what is
-    scored, as in `load_testset`; None for the recipe's validation text.
+    scored, as in `load_testset`; None for the recipe's validation text. testset_limit: sentences of each
+    direction that are scored, at most.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Distillation:
     limit: int | None = None
     others: Mapping[str, Path] = field(default_factory=dict)
     testset: str | None = None
+    testset_limit: int | None = None
 
     @property
     def text(self) -> Path:
@@ -117,9 +119,13 @@ class Distillation:
             progress=progress,
         )
 
-    def train(self, report: Callable[[Progress], None] = lambda progress: None) -> Translator:
+    def train(
+        self,
+        report: Callable[[Progress], None] = lambda progress: None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> Translator:
         """Phase 2: the student learns. As `workbench.training.loop.train`."""
-        return train(self.student, self.output, report)
+        return train(self.student, self.output, report, tell)
 
     def compare(
         self, student: Translator, progress: Callable[[int, int], None] | None = None
@@ -163,9 +169,11 @@ class Distillation:
 
     def test_sets(self) -> list[TestSet]:
         """What phase 3 scores, direction by direction. Raises WorkbenchError as reading it does."""
-        tasks = self.recipe.tasks
+        tasks, limit = self.recipe.tasks, self.testset_limit
         if self.testset is not None:
-            return [load_testset(self.testset, task) for task in tasks]
+            return [load_testset(self.testset, task, limit=limit) for task in tasks]
         pairs = validation_text(self.recipe)
+        if limit is not None:
+            pairs = pairs.head(limit)
         name = Path(self.recipe.data.valid).name
         return [TestSet(name, task, *map(tuple, pairs.direction(task))) for task in tasks]

@@ -25,6 +25,13 @@ from workbench.text.pairs import Pairs
 SPLIT = "train"
 #: Sentences of a shard. What a kill can lose is one of them.
 SHARD = 8192
+#: What a person gives for a setting, where that is not the text.
+_GIVEN = {
+    "teacher": "teacher",
+    "beam": "--beam",
+    "max_length": "--max-length",
+    "shard": "version of the workbench",
+}
 _SETTINGS, _SHARDS = "made_from.json", ".shards"
 
 
@@ -162,12 +169,13 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     wanted = json.loads(json.dumps(settings))
-    different = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
-    if different:
-        raise WorkbenchError(
-            f"{path.parent} was begun with another {different[0]} ({_shown(before.get(different[0]))}, now"
-            f" {_shown(wanted.get(different[0]))}). Choose another output directory."
-        )
+    for key in {**before, **wanted}:
+        old, new = before.get(key), wanted.get(key)
+        if old != new:
+            raise WorkbenchError(
+                f"{path.parent} was begun with another {key} ({_shown(old)}, now {_shown(new)}): it goes on with"
+                f" the same {_GIVEN.get(key, 'text and --limit')}. Choose another output directory otherwise."
+            )
 
 
 def _shown(value: Any) -> str:
