@@ -36,14 +36,21 @@ def as_texts(given: str | Iterable[str], name: str) -> list[str]:
     return as_list(given, str, name, "a text")
 
 
-def as_count(given: object, name: str, least: int = 1) -> int:
-    """`given` if it is a whole number of at least `least`, else WorkbenchError."""
-    whole = isinstance(given, Integral) and not isinstance(given, bool)
-    if not whole or given < least:  # type: ignore[operator]
-        raise WorkbenchError(
-            f"{name} is {given!r:.40}: it must be a whole number, at least {least}."
-        )
-    return int(given)  # type: ignore[call-overload, no-any-return]
+def as_whole(given: object, name: str) -> int:
+    """`given` if it is a whole number, else WorkbenchError."""
+    if type(given) is int:
+        return given
+    if not isinstance(given, Integral) or isinstance(given, bool):
+        raise WorkbenchError(f"{name} is {_shown(given)}: it must be a whole number, at least 1.")
+    return int(given)
+
+
+def as_count(given: object, name: str) -> int:
+    """`given` if it is a whole number above 0, else WorkbenchError."""
+    number = as_whole(given, name)
+    if number < 1:
+        raise WorkbenchError(f"{name} is {number}: it must be a whole number, at least 1.")
+    return number
 
 
 def _shown(value: object) -> str:

@@ -266,11 +266,31 @@ def test_directions_are_those_of_the_checkpoint():
         ({"batch_size": 0}, r"batch_size \(0\)"),
         ({"max_length": 0}, r"max_length \(0\)"),
         ({"batch_size": -3}, r"batch_size \(-3\)"),
+        ({"beam_size": "4"}, r"beam_size is '4' \(str\)"),
+        ({"beam_size": 2.5}, r"beam_size is 2\.5 \(float\)"),
+        ({"batch_size": None}, "batch_size is None"),
+        ({"max_length": "9"}, r"max_length is '9' \(str\)"),
     ],
 )
 def test_impossible_arguments_are_refused(options, says):
     with pytest.raises(WorkbenchError, match=says):
         translator("dense", "dense").translate("a", "en", "de", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((None, "en", "de"), "sentences is None"),
+        ((["a", None], "en", "de"), r"sentences\[1\] is None: it must be a text"),
+        ((["a", float("nan")], "en", "de"), r"sentences\[1\] is nan \(float\)"),
+        (({"a", "b"}, "en", "de"), "sentences is a set, which has no order"),
+        (("a", None, "de"), "source is None: give a language as text"),
+        (("a", "en", 5), "target is 5: give a language as text"),
+    ],
+)
+def test_what_is_no_text_is_named(arguments, says):
+    with pytest.raises(WorkbenchError, match=says):
+        translator("dense", "dense").translate(*arguments)
 
 
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused():

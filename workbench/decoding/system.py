@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from workbench.arguments import as_texts, as_whole
 from workbench.config import ModelConfig
 from workbench.decoding.search import Found, SearchOptions
 from workbench.errors import WorkbenchError
@@ -88,6 +89,11 @@ class System(ABC):
         Raises:
             WorkbenchError: a language is unknown, or this checkpoint does not translate the direction.
         """
+        for side, language in (("source", source), ("target", target)):
+            if not isinstance(language, str):
+                raise WorkbenchError(
+                    f"{side} is {language!r:.40}: give a language as text, e.g. en, eng_Latn or English."
+                )
         among = self.config.languages
         task = Task(find_language(source, among).code, find_language(target, among).code)
         self.config.check_task(task)
@@ -124,9 +130,14 @@ class System(ABC):
             by_sentence: split every text, not only those that are too long.
 
         Raises:
-            WorkbenchError: an unknown direction, or an argument out of range.
+            WorkbenchError: an unknown direction, an argument out of range, or a sentence that is no text.
         """
         task = self.task(source, target)
+        texts = as_texts(sentences, "sentences")
+        beam_size = as_whole(beam_size, "beam_size")
+        batch_size = as_whole(batch_size, "batch_size")
+        if max_length is not None:
+            max_length = as_whole(max_length, "max_length")
         if not 1 <= beam_size <= MOST_BEAMS:
             raise WorkbenchError(f"beam_size is {beam_size}: it must be from 1 to {MOST_BEAMS}.")
         if batch_size < 1 or (max_length is not None and max_length < 1):
@@ -134,7 +145,6 @@ class System(ABC):
                 f"batch_size ({batch_size}) and max_length ({max_length}) must be at least 1."
             )
         options = SearchOptions(beam_size, early_stopping and beam_size > 1, with_scores)
-        texts = [sentences] if isinstance(sentences, str) else list(sentences)
         pieces, owners = self._pieces(texts, task.source, by_sentence)
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
         results: list[_Piece | None] = [None] * len(pieces)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from workbench.arguments import as_texts
+from workbench.arguments import as_count, as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -59,6 +59,7 @@ def gather_statistics(
         raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
     layers, experts = routed_layers(model.config)
     lines = _lines(model, corpus)
+    batch_size = as_count(batch_size, "batch_size")
     total = sum(len(sources) for sources, _ in lines.values())
     done = 0
     rows: list[dict[str, np.ndarray]] = []

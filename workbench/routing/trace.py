@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from workbench.arguments import as_texts
+from workbench.arguments import as_count, as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
@@ -109,6 +109,7 @@ def trace_routes(
     if model.config.is_dense:
         raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
     texts = as_texts(sources, "sources")
+    batch_size = as_count(batch_size, "batch_size")
     references = None if references is None else as_texts(references, "references")
     if references is not None and len(references) != len(texts):
         raise WorkbenchError(f"There are {len(texts)} sources but {len(references)} references.")
