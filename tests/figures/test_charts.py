@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import altair as alt
 import pandas as pd
 import pytest
 import vl_convert
 
+from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.figures.heat_map import expert_heat_map
+from workbench.figures.kept_experts import KEPT, kept_experts_map
 from workbench.figures.sizes import component_bars
 from workbench.figures.token_strip import token_strip
 from workbench.figures.trade_off import quality_against_latency
@@ -51,7 +56,6 @@ POINTS = pd.DataFrame({"system": ["a", "b"], "score": [30.0, 31.0], "p50_ms": [4
 )
 def test_a_chart_is_drawn_with_its_marks(chart: alt.LayerChart) -> None:
     specification = chart.to_dict()
-    specification.pop("width", None)
     assert "<path" in vl_convert.vegalite_to_svg(specification)
     assert specification["title"]["text"]
 
@@ -86,3 +90,42 @@ def test_numbers_of_a_token_strip_are_readable_on_the_colour_that_is_seen() -> N
 
 def test_sixteen_experts_have_sixteen_colours() -> None:
     assert len({theme.category(number) for number in range(16)}) == 16
+
+
+@pytest.mark.parametrize("experts", [4, 16, 128])
+def test_an_exported_map_of_experts_has_its_title_whole_and_labels_apart(experts: int) -> None:
+    usage = pd.DataFrame(
+        [("eng_Latn-deu_Latn", "decoder", 1, expert, 1, 0.1, 0.1) for expert in range(experts)],
+        columns=USAGE.columns,
+    )
+    kept = pd.DataFrame(
+        [("decoder 1", expert, KEPT, expert) for expert in range(experts)],
+        columns=["layer", "expert", "fate", "into"],
+    )
+    for chart in (expert_heat_map(usage, "decoder", 1, 2), kept_experts_map(kept)):
+        specification = chart.to_dict()
+        svg = vl_convert.vegalite_to_svg(specification)
+        whole = float(re.findall(r'<svg[^>]* width="([\d.]+)"', svg)[0])
+        assert whole > specification["width"] >= 300
+        assert whole > 6.5 * len(specification["title"]["text"])
+        group = svg[svg.index("role-axis-label") :]
+        labels = re.findall(
+            r'translate\(([\d.]+),[^>]*opacity="1"[^>]*>(\d+)<', group[: group.index("</g>")]
+        )
+        places = [float(place) for place, _ in labels]
+        gaps = [after - before for before, after in pairwise(places)]
+        assert len(places) >= 4
+        assert min(gaps) > 8 * len(labels[-1][1])
+
+
+@pytest.mark.parametrize(("stack", "layer"), [("decoder", 0), ("nope", 1), ("encoder", 9)])
+def test_a_layer_that_the_usage_lacks_is_told_those_there_are(stack: str, layer: int) -> None:
+    with pytest.raises(WorkbenchError, match=f"no {stack} layer {layer} .*: decoder 1\\."):
+        expert_heat_map(USAGE, stack, layer, 2)
+
+
+def test_a_token_strip_is_of_one_sentence_and_of_a_stack_that_is_there() -> None:
+    with pytest.raises(WorkbenchError, match="one sentence, and these rows are of 2"):
+        token_strip(pd.concat([ROUTES, ROUTES.assign(sentence=1)]), "encoder")
+    with pytest.raises(WorkbenchError, match=r"'decoder'\. Stacks in them: encoder"):
+        token_strip(ROUTES, "decoder")

@@ -5,26 +5,37 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.tasks import parse_task
 
 _NUMBER = 30  # pixels that a number needs; in narrower cells there is none
 _GAP = 0.05  # between cells, of a cell
+_ROW, _LOW_ROW, _MANY = 34, 20, 40  # pixels of a row, and of one where there are more than so many
 
 
 def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
     """Share of each task's tokens that chose each expert of one layer: task down, expert across.
 
     usage: as `Usage.to_frame` gives it. top_k: experts a token chooses, for the chance level.
+
+    Raises:
+        WorkbenchError: the table has no such layer.
     """
     frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
+    if frame.empty:
+        pairs = usage[["stack", "layer"]].drop_duplicates().itertuples(index=False)
+        found = ", ".join(f"{name} {number}" for name, number in pairs) or "none"
+        raise WorkbenchError(
+            f"There is no {stack} layer {layer} in this table. Layers with experts: {found}."
+        )
     frame = frame.assign(direction=[parse_task(str(task)).label for task in frame["task"]])
     experts = int(frame["expert"].max()) + 1
     base = alt.Chart(frame).encode(
         x=alt.X(
             "expert:O",
             title="Expert",
-            axis=alt.Axis(labelAngle=0, orient="bottom"),
+            axis=theme.expert_axis(),
             scale=alt.Scale(paddingInner=_GAP),
         ),
         y=alt.Y("direction:N", title=None, sort=None, scale=alt.Scale(paddingInner=_GAP)),
@@ -60,10 +71,10 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
     return theme.styled(
         alt.layer(cells, numbers).properties(
             title=theme.title(
-                f"{stack.capitalize()} layer {layer}: share of a task's tokens per expert",
+                f"{stack.capitalize()} layer {layer}: share of tokens per expert",
                 f"Each token chooses {top_k} of {experts}: by chance {100 * top_k / experts:.3g}% per expert",
             ),
-            width="container",
-            height=alt.Step(34),
+            width=theme.width_of(experts),
+            height=alt.Step(_ROW if frame["task"].nunique() <= _MANY else _LOW_ROW),
         )
     )

@@ -41,7 +41,7 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
     colours = {KEPT: theme.category(0), AVERAGED: theme.category(1), GONE: theme.category(7)}
     shown = frame.assign(text=frame["into"].where(frame["into"] >= 0, frame["expert"]).astype(str))
     base = alt.Chart(shown).encode(
-        x=alt.X("expert:O", title="Expert", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        x=alt.X("expert:O", title="Expert", axis=theme.expert_axis()),
         y=alt.Y("layer:N", title=None, sort=None),
     )
     cells = base.mark_rect(cornerRadius=2, stroke="transparent", strokeWidth=2).encode(
@@ -50,7 +50,7 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
             title=None,
             sort=present,
             scale=alt.Scale(domain=present, range=[colours[fate] for fate in present]),
-            legend=alt.Legend(orient="top", labelLimit=320, columns=3),
+            legend=alt.Legend(orient="top", labelLimit=320, columns=2),
         ),
         opacity=alt.condition(
             alt.FieldEqualPredicate(field="fate", equal=GONE), alt.value(0.35), alt.value(1)
@@ -73,11 +73,11 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
             ),
         )
     )
-    few = int(frame["expert"].max()) < _NUMBERED
+    experts = int(frame["expert"].max()) + 1
     return theme.styled(  # type: ignore[no-any-return]
-        (alt.layer(cells, numbers) if few else alt.layer(cells)).properties(
+        (alt.layer(cells, numbers) if experts <= _NUMBERED else alt.layer(cells)).properties(
             title=theme.title("Experts of each layer that are kept"),
-            width="container",
+            width=theme.width_of(experts),
             height=alt.Step(30),
         )
     )

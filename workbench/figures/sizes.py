@@ -21,7 +21,12 @@ def component_bars(sizes: pd.DataFrame) -> alt.Chart:
             x=alt.X(
                 "parameters:Q",
                 title="Parameters",
-                axis=alt.Axis(format="~s", gridOpacity=0.4, tickCount=5),
+                axis=alt.Axis(
+                    format="~s",
+                    labelExpr="datum.value ? datum.label : '0'",
+                    gridOpacity=0.4,
+                    tickCount=5,
+                ),
             ),
             y=alt.Y("component:N", title=None, sort=None),
             yOffset=alt.YOffset("network:N", sort=networks),
@@ -30,7 +35,7 @@ def component_bars(sizes: pd.DataFrame) -> alt.Chart:
                 title=None,
                 sort=networks,
                 scale=alt.Scale(domain=networks, range=[theme.category(7), theme.category(0)]),
-                legend=alt.Legend(orient="top", labelLimit=320),
+                legend=alt.Legend(orient="top", labelLimit=320, columns=1),
             ),
             tooltip=[
                 alt.Tooltip("component:N", title="Component"),
@@ -40,7 +45,7 @@ def component_bars(sizes: pd.DataFrame) -> alt.Chart:
         )
         .properties(
             title=theme.title("Parameters by component, before and after"),
-            width="container",
+            width=theme.WIDTH,
             height=alt.Step(16),
         )
     )

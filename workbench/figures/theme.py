@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import altair as alt
+
 #: Okabe and Ito's palette without black, which a dark page would swallow; a grey stands for it.
 #: Then eight more for layers of many experts, far from those before, though not to every colour-blind reader.
 CATEGORIES = (
@@ -27,6 +29,9 @@ CATEGORIES = (
 #: For quantities: perceptually uniform, and good on light and on dark pages.
 SEQUENTIAL: Final = "viridis"
 _FAINT = "#767676"  # to be read on white and on black
+#: Pixels of a plot without cells across, where it is exported; the app stretches every figure to its page.
+WIDTH: Final = 460
+_CELL, _NARROWEST, _WIDEST = 34, 300, 900
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 
 
@@ -49,6 +54,16 @@ def ink(colour: str) -> str:
     )
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def width_of(cells: int) -> int:
+    """Pixels of a plot with so many cells across, each wide enough for a number as far as paper reaches."""
+    return min(max(_CELL * cells, _NARROWEST), _WIDEST)
+
+
+def expert_axis() -> alt.Axis:
+    """Experts across: upright numbers, some left out where they would touch."""
+    return alt.Axis(labelAngle=0, orient="bottom", labelOverlap=True, labelSeparation=4)
 
 
 def title(text: str, subtitle: str = "") -> dict[str, Any]:

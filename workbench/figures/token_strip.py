@@ -7,6 +7,7 @@ import json
 import altair as alt
 import pandas as pd
 
+from workbench.errors import WorkbenchError
 from workbench.figures import theme
 
 _FAINTEST = 0.35  # opacity of a cell whose gate is 0
@@ -16,8 +17,20 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     """Experts of one sentence's tokens in one stack: tokens across, layer and choice down.
 
     routes: rows of one sentence, as `Routes.to_frame` gives them.
+
+    Raises:
+        WorkbenchError: the rows are of several sentences, or none is of this stack.
     """
+    sentences = routes["sentence"].unique()
+    if len(sentences) > 1:
+        raise WorkbenchError(
+            f"A token strip shows one sentence, and these rows are of {len(sentences)}."
+            f' Choose one: frame[frame["sentence"] == {sentences[0]}].'
+        )
     frame = routes[routes["stack"] == stack].astype({"token": str})
+    if frame.empty:
+        found = ", ".join(routes["stack"].astype(str).unique()) or "none"
+        raise WorkbenchError(f"There are no rows of the stack {stack!r}. Stacks in them: {found}.")
     frame = frame.assign(
         choice=[
             f"Layer {layer}, choice {rank + 1}"

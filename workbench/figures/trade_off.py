@@ -56,7 +56,7 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
     return theme.styled(
         alt.layer(points).properties(
             title=theme.title(f"{metric} over latency", conditions),
-            width="container",
+            width=theme.WIDTH,
             height=290 + 18 * len(names),
         )
     )
