@@ -96,3 +96,22 @@ def test_statistics_of_a_test_set(corpus: Any) -> None:
 def test_what_is_no_corpus_is_explained(corpus: Any, says: str) -> None:
     with pytest.raises(wb.WorkbenchError, match=says):
         wb.gather_statistics(translator("token", "token"), corpus)
+
+
+def test_results_are_equal_to_themselves_alone_and_their_text_is_one_line() -> None:
+    model = translator("token", "token")
+    shown = (
+        "Translator(token-token: 6 directions, encoder routed by token, decoder routed by token, "
+    )
+    assert repr(model).startswith(shown)
+    routes = wb.trace_routes(model, "a dog", "en", "de", "ein Hund")
+    usage, statistics = wb.expert_usage(routes), made_up(model.config)
+    assert repr(routes).startswith(
+        "Routes(1 sentence of eng_Latn-deu_Latn, 2 layers with experts, "
+    )
+    assert repr(usage) == "Usage(1 task, 2 layers of 4 experts)"
+    assert repr(statistics) == "Statistics(6 tasks, 2 layers of 4 experts, of references)"
+    assert repr(PAIR) == "TestSet(two, eng_Latn-deu_Latn, 2 sentences)"
+    for result in (routes, usage, statistics):
+        assert result == result
+        assert len({result, result}) == 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.decoding.translator import Translator
     from workbench.engines.loading import load
     from workbench.errors import WorkbenchError
+    from workbench.evaluation.comparison import Comparison, compare
     from workbench.evaluation.quality import Scores, evaluate
     from workbench.evaluation.speed import Speeds, benchmark
     from workbench.evaluation.testset import TestSet, load_testset
@@ -38,6 +39,8 @@ _HOMES = {
     "Translator": "workbench.decoding.translator",
     "load": "workbench.engines.loading",
     "WorkbenchError": "workbench.errors",
+    "Comparison": "workbench.evaluation.comparison",
+    "compare": "workbench.evaluation.comparison",
     "Scores": "workbench.evaluation.quality",
     "evaluate": "workbench.evaluation.quality",
     "Speeds": "workbench.evaluation.speed",
@@ -62,6 +65,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "Proof",
     "Report",
     "Routes",
@@ -75,6 +79,7 @@ __all__ = [
     "Usage",
     "WorkbenchError",
     "benchmark",
+    "compare",
     "evaluate",
     "expert_usage",
     "extract",

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from workbench.arguments import as_texts, as_whole
+from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.decoding.search import Found, SearchOptions
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.languages import find_language
 from workbench.tasks import Task
 from workbench.text.segmentation import split_sentences
@@ -63,6 +65,19 @@ class System(ABC):
     def __init__(self, name: str, config: ModelConfig, tokenizer: Tokenizer) -> None:
         self.name, self.config, self.tokenizer = name, config, tokenizer
         self._token_names: dict[int, str] = {}
+
+    def __repr__(self) -> str:
+        tasks = self.config.directions
+        which = str(tasks[0]) if len(tasks) == 1 else counted(len(tasks), "direction")
+        stacks = [
+            f"{name} {'dense' if stack.router is None else f'routed by {stack.router.granularity}'}"
+            for name, stack in self.config.stacks
+        ]
+        parameters = sum(parameters_by_component(self.config).values())
+        return (
+            f"{type(self).__name__}({self.name}: {which}, {', '.join(stacks)}, {parameters:,} parameters,"
+            f" {self.dtype})"
+        )
 
     @property
     @abstractmethod

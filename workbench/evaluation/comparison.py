@@ -30,6 +30,8 @@ LEVEL = 0.05
 class Comparison:
     """Scores and speeds of the same systems; the first is the baseline.
 
+    `to_frame` has all numbers; `render` gives a table as text, LaTeX or JSON.
+
     p_values: (system, number of the test set, metric) -> p of the paired bootstrap against the baseline.
     speeds: None where they were not measured. parameters: of each system.
     """
@@ -137,7 +139,7 @@ def compare(
     progress: Callable[[str, int, int], None] | None = None,
     early_stopping: bool = False,
 ) -> Comparison:
-    """Evaluate and benchmark `models`, of which the first is the baseline.
+    """Evaluate and benchmark `models`, of which the first is the baseline that p-values are against.
 
     Args:
         models, testsets, metrics, batch_size, beam_size, max_length, early_stopping: as in `evaluate`.

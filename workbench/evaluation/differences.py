@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from workbench.evaluation.testset import TestSet
 _SEED = 12345
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """A metric of a system minus that of the baseline.
 
@@ -24,7 +24,7 @@ class Difference:
     delta: float
     ci: float
     p_value: float
-    samples: np.ndarray
+    samples: np.ndarray = field(repr=False)
 
 
 def differences(

@@ -14,6 +14,7 @@ from sacrebleu.significance import PairedTest
 from workbench.arguments import as_list
 from workbench.decoding.system import System, Translation
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.testset import TestSet, as_testsets
 
@@ -47,12 +48,19 @@ class Score:
 class Scores:
     """All scores of an evaluation, with the test sets and what each system made of each.
 
-    hypotheses: system -> one list of translations for each test set.
+    hypotheses: system -> one list of translations for each test set. p-values against the first system, and tables as
+    text, LaTeX or JSON, are what `compare` gives.
     """
 
     scores: tuple[Score, ...]
     testsets: tuple[TestSet, ...]
     hypotheses: Mapping[str, tuple[tuple[Translation, ...], ...]]
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores({counted(len(self.scores), 'score')} of {', '.join(self.systems)} on"
+            f" {', '.join(dict.fromkeys(testset.name for testset in self.testsets))})"
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """A row a score: system, testset, task, metric, score, ci (half the 95 % confidence interval), signature,

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from workbench.arguments import as_count, as_list, as_texts
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.languages import UnknownLanguageError, find_language
 from workbench.tasks import Task, as_task
 from workbench.text.corpus import ParallelCorpus, read_lines, read_parallel, read_tsv
@@ -59,6 +60,9 @@ class TestSet:
             )
         if not self.sources:
             raise TestSetError(f"Test set {self.name} is empty: there is nothing to score.")
+
+    def __repr__(self) -> str:
+        return f"TestSet({self.name}, {self.task}, {counted(len(self), 'sentence')})"
 
     def __len__(self) -> int:
         return len(self.sources)

@@ -10,8 +10,9 @@ import numpy as np
 
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.languages import UnknownLanguageError
-from workbench.routing.usage import Usage
+from workbench.routing.usage import Usage, layers_in_words
 from workbench.tasks import TaskError, parse_task
 
 #: Columns of the statistics, in the order of the interchange file.
@@ -22,7 +23,7 @@ class StatisticsError(WorkbenchError):
     """Statistics that are damaged, or those of another model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """What Koishekenov et al. (arXiv 2212.09811) gather of the gates, labelled. All float64 [tasks, layers, E].
 
@@ -45,6 +46,11 @@ class Statistics:
     gates: str = "softmax"
     products: np.ndarray | None = None
     origin: str = "references"
+
+    def __repr__(self) -> str:
+        also = ", with products" if self.products is not None else ""
+        tasks = counted(len(self.tasks), "task")
+        return f"Statistics({tasks}, {layers_in_words(self.experts)}, of {self.origin}{also})"
 
     def check(self, config: ModelConfig) -> None:
         """Raise StatisticsError unless they are of a network with this shape."""

@@ -17,6 +17,7 @@ from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+from workbench.evaluation.counts import counted
 from workbench.tasks import Task
 
 COLUMNS = (
@@ -32,7 +33,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Routes:
     """The routing of sentences of one or more tasks.
 
@@ -52,6 +53,14 @@ class Routes:
     layers: dict[str, tuple[int, ...]]
     experts: dict[str, int]
     experts_by_layer: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        of = str(self.tasks[0]) if len(self.tasks) == 1 else counted(len(self.tasks), "task")
+        layers = sum(map(len, self.layers.values()))
+        return (
+            f"Routes({counted(len(self.sources), 'sentence')} of {of}, {counted(layers, 'layer')} with experts,"
+            f" {counted(len(self.frame), 'row')})"
+        )
 
     def experts_in(self, stack: str, layer: int) -> int:
         """Experts of one layer."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workbench.evaluation.counts import counted
 from workbench.routing.trace import Routes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Usage:
     """Counts of choices, labelled.
 
@@ -30,6 +32,9 @@ class Usage:
     experts: tuple[int, ...]
     firsts: np.ndarray
     first_weights: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Usage({counted(len(self.tasks), 'task')}, {layers_in_words(self.experts)})"
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy: task, stack, layer, expert, tokens (choosing it), share (of the task's tokens), gate (mean over all
@@ -81,6 +86,13 @@ class Usage:
                 }
             )
         return json.dumps(table, indent=2)
+
+
+def layers_in_words(experts: Sequence[int]) -> str:
+    """Layers with experts, of which `experts` says how many each has: `2 layers of 4 experts`."""
+    several = "up to " if len(set(experts)) > 1 else ""
+    most = counted(max(experts, default=0), "expert")
+    return f"{counted(len(experts), 'layer')} of {several}{most}"
 
 
 def expert_usage(routes: Routes) -> Usage:
