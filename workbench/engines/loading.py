@@ -50,9 +50,11 @@ def load(
     """The translator in a checkpoint directory or on the Hugging Face hub, if asked under another engine.
 
     Args:
-        path, dtype, mesh: as in `Translator.load`.
-        engine: None, this workbench's own; or of `ENGINES`, for a dense checkpoint in float32 (int8 where the
-            name says so). What it gives translates, and can be evaluated, compared and benchmarked; it shows
+        path: a directory, or `owner/name` or `owner/name@revision` on the hub.
+        dtype: "float32" or "bfloat16", how weights are held in memory and computed with.
+        mesh: devices over which the experts are spread: see `Translator.load`.
+        engine: None, this workbench's own; or "ctranslate2", "ctranslate2-int8" or "transformers", for a dense
+            checkpoint in float32 (int8 where the name says so). What it gives translates, and can be evaluated, compared and benchmarked; it shows
             no routes.
 
     Raises:
