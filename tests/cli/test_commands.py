@@ -15,6 +15,7 @@ from tests.browser import free_port
 from tests.cli.conftest import Run
 from tests.models import CAPTIONS, captions
 from workbench.cli import app
+from workbench.cli.smaller import default_keep
 from workbench.training.recipe import recipe_from
 
 RECIPE = """
@@ -232,6 +233,9 @@ def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) ->
     run("prune", token, "--keep", "0.2", "--task", "en-de", *where).says("chooses 2")
     run("prune", token, "--keep", "0.5", "-o", tmp_path / "x").says("--corpus", "--statistics")
     run("merge", token, "--keep", "0", *where).says("above 0 and up to 1")
+    # By default as many remain as the routers choose.
+    assert default_keep(wb.load(token).config) == 0.5
+    assert default_keep(wb.load(dense).config) == 0.2
     nothing = tmp_path / "nothing.json"
     nothing.write_text("{", encoding="utf-8")
     run("prune", token, "--statistics", nothing, "-o", tmp_path / "x").says("not valid JSON")
@@ -256,6 +260,7 @@ def test_compare(checkpoints: dict[str, str], sources: Path, references: Path, r
 
 def test_compare_refuses(checkpoints: dict[str, str], sources: Path, run: Run) -> None:
     common = ("compare", checkpoints["dense"])
+    run(*common, "-s", "en", "-t", "is").says(f"error: {checkpoints['dense']}: ", "isl_Latn")
     run(*common, "-i", sources).says("-i and -r")
     run(*common, "-s", "en").says("-s and -t")
     run(*common, "--metrics", "comet", "--limit", "2").says("Unknown metric 'comet'")

@@ -21,6 +21,7 @@ from workbench.errors import WorkbenchError
 if TYPE_CHECKING:
     from workbench.decoding.system import System
     from workbench.evaluation.testset import TestSet
+    from workbench.tasks import Task
 
 
 def add_parser(commands: Any) -> None:
@@ -115,7 +116,7 @@ def _testsets(args: argparse.Namespace, models: list[System]) -> list[TestSet]:
     )
 
     if args.source:
-        task = next(iter([model.task(args.source, args.target) for model in models]))
+        task = _task(args, models)
         if args.input:
             found = read_testset(args.input, args.reference, task)
             limit = args.limit
@@ -127,3 +128,14 @@ def _testsets(args: argparse.Namespace, models: list[System]) -> list[TestSet]:
     if not tasks:
         raise WorkbenchError(f"{name} has no direction that all of these checkpoints translate.")
     return [load_testset(name, task, args.split, args.limit) for task in tasks]
+
+
+def _task(args: argparse.Namespace, models: list[System]) -> Task:
+    """The direction that was asked for, which every checkpoint must translate."""
+    tasks = []
+    for path, model in zip(args.checkpoints, models, strict=True):
+        try:
+            tasks.append(model.task(args.source, args.target))
+        except WorkbenchError as error:
+            raise WorkbenchError(f"{path}: {error}") from error
+    return tasks[0]

@@ -35,14 +35,14 @@ def run(args: argparse.Namespace) -> None:
     check_free(args.output)
     choose_device(args)
     from workbench.checkpoint.directory import read_config
-    from workbench.checkpoint.hub import find_checkpoint, name_of
+    from workbench.checkpoint.hub import find_checkpoint
     from workbench.decoding.translator import Translator
     from workbench.engines.export import check_dense, export
     from workbench.engines.packages import need
 
     # Before weights are read, which may take long.
     directory = find_checkpoint(args.checkpoint)
-    check_dense(read_config(directory), name_of(args.checkpoint, directory))
+    check_dense(read_config(directory), args.checkpoint)
     need(args.to)
     export(Translator.load(args.checkpoint), args.output, args.quantization)
     size = sum(file.stat().st_size for file in Path(args.output).iterdir())

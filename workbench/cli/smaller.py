@@ -12,9 +12,14 @@ from workbench.cli.output import ProgressLine, note, whole_file
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
+    from workbench.config import ModelConfig
     from workbench.decoding.translator import Translator
     from workbench.routing.statistics import Statistics
     from workbench.tasks import Task
+
+
+#: Fraction of the experts that is kept unless said otherwise, as in the paper.
+KEEP = 0.2
 
 
 def add_smaller(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
@@ -31,9 +36,8 @@ def add_smaller(commands: Any, name: str, run: Any, summary: str) -> argparse.Ar
     parser.add_argument(
         "--keep",
         type=float,
-        default=0.2,
         metavar="FRACTION",
-        help="of the experts, above 0 and up to 1 (default: 0.2)",
+        help=f"of the experts, above 0 and up to 1 (default: {KEEP:g}, or as many as the routers choose)",
     )
     parser.add_argument(
         "--corpus",
@@ -85,10 +89,19 @@ def load_parent(args: argparse.Namespace) -> tuple[Translator, list[Task] | None
     from workbench.subnetworks.prune import chosen_tasks
     from workbench.subnetworks.selection import check_fraction
 
-    check_fraction(args.keep)
+    if args.keep is not None:
+        check_fraction(args.keep)
     config = read_config(Path(args.checkpoint))
+    if args.keep is None:
+        args.keep = default_keep(config)
     tasks = chosen_tasks(config, args.task) if args.task else None
     return load_model(args), tasks
+
+
+def default_keep(config: ModelConfig) -> float:
+    """`KEEP`, or the smallest fraction that leaves each router as many experts as it chooses."""
+    chosen = [stack.router.top_k / stack.experts for _, stack in config.stacks if stack.router]
+    return max([KEEP, *chosen])
 
 
 def statistics_for(
