@@ -168,7 +168,7 @@ def test_mc_smoe_spends_the_budget_where_experts_are_used():
 
 def test_errors_say_what_is_wrong(model, statistics):
     bare = dataclasses.replace(statistics, products=None)
-    with pytest.raises(WorkbenchError, match="Gather them with --corpus"):
+    with pytest.raises(WorkbenchError, match=r"Gather them with --corpus.*products=True"):
         merge(model, bare, keep=0.5, method="mc-smoe")
     with pytest.raises(WorkbenchError, match="Unknown method 'mean'"):
         merge(model, statistics, keep=0.5, method="mean")

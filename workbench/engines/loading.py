@@ -54,8 +54,8 @@ def load(
         dtype: "float32" or "bfloat16", how weights are held in memory and computed with.
         mesh: devices over which the experts are spread: see `Translator.load`.
         engine: None, this workbench's own; or "ctranslate2", "ctranslate2-int8" or "transformers", for a dense
-            checkpoint in float32 (int8 where the name says so). What it gives translates, and can be evaluated, compared and benchmarked; it shows
-            no routes.
+            checkpoint in float32 (int8 where the name says so). What it gives translates, and can be evaluated,
+            compared and benchmarked; it shows no routes.
 
     Raises:
         WorkbenchError: as `Translator.load`; or the engine is unknown, not installed, or cannot run this.

@@ -204,7 +204,7 @@ def _likeness(
         if statistics.products is None:
             raise WorkbenchError(
                 "MC-SMoE groups experts by their router logits on a corpus: these statistics lack them. Gather"
-                " them with gather_statistics(..., products=True) in Python or with --corpus, or use another method."
+                " them with --corpus, in Python with gather_statistics(..., products=True); or use another method."
             )
         count = _experts(model.config, layer)
         return cosines(statistics.products[rows, place].mean(axis=0)[:count, :count])
