@@ -56,6 +56,9 @@ POINTS = pd.DataFrame({"system": ["a", "b"], "score": [30.0, 31.0], "p50_ms": [4
 )
 def test_a_chart_is_drawn_with_its_marks(chart: alt.LayerChart) -> None:
     specification = chart.to_dict()
+    for axis in ("x", "y"):  # Streamlit's default moves the first and the last label off the middle
+        label = specification.get("layer", [specification])[0]["encoding"][axis]
+        assert label["type"] == "quantitative" or label["axis"]["labelFlush"] is False
     assert "<path" in vl_convert.vegalite_to_svg(specification)
     assert specification["title"]["text"]
 

@@ -38,7 +38,13 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
             axis=theme.expert_axis(),
             scale=alt.Scale(paddingInner=_GAP),
         ),
-        y=alt.Y("direction:N", title=None, sort=None, scale=alt.Scale(paddingInner=_GAP)),
+        y=alt.Y(
+            "direction:N",
+            title=None,
+            sort=None,
+            axis=theme.row_axis(),
+            scale=alt.Scale(paddingInner=_GAP),
+        ),
     )
     cells = base.mark_rect(cornerRadius=2).encode(
         color=alt.Color(

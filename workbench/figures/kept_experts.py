@@ -42,7 +42,7 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
     shown = frame.assign(text=frame["into"].where(frame["into"] >= 0, frame["expert"]).astype(str))
     base = alt.Chart(shown).encode(
         x=alt.X("expert:O", title="Expert", axis=theme.expert_axis()),
-        y=alt.Y("layer:N", title=None, sort=None),
+        y=alt.Y("layer:N", title=None, sort=None, axis=theme.row_axis()),
     )
     cells = base.mark_rect(cornerRadius=2, stroke="transparent", strokeWidth=2).encode(
         color=alt.Color(

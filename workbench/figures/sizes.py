@@ -28,7 +28,7 @@ def component_bars(sizes: pd.DataFrame) -> alt.Chart:
                     tickCount=5,
                 ),
             ),
-            y=alt.Y("component:N", title=None, sort=None),
+            y=alt.Y("component:N", title=None, sort=None, axis=theme.row_axis()),
             yOffset=alt.YOffset("network:N", sort=networks),
             color=alt.Color(
                 "network:N",

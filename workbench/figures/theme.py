@@ -63,7 +63,14 @@ def width_of(cells: int) -> int:
 
 def expert_axis() -> alt.Axis:
     """Experts across: upright numbers, some left out where they would touch."""
-    return alt.Axis(labelAngle=0, orient="bottom", labelOverlap=True, labelSeparation=4)
+    return alt.Axis(
+        labelAngle=0, orient="bottom", labelFlush=False, labelOverlap=True, labelSeparation=4
+    )
+
+
+def row_axis() -> alt.Axis:
+    """Names down, each at the middle of its row: Streamlit would move the first and the last to the edge."""
+    return alt.Axis(labelFlush=False)
 
 
 def title(text: str, subtitle: str = "") -> dict[str, Any]:

@@ -52,11 +52,12 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
             axis=alt.Axis(
                 labelExpr=f"{labels}[datum.value]",
                 labelAngle=-45,
+                labelFlush=False,
                 labelOverlap=False,
                 labelLimit=90,
             ),
         ),
-        y=alt.Y("choice:N", title=None, sort=None),
+        y=alt.Y("choice:N", title=None, sort=None, axis=theme.row_axis()),
         tooltip=[
             alt.Tooltip("token:N", title="Token"),
             alt.Tooltip("choice:N", title="Where"),
