@@ -1,6 +1,8 @@
 """The teacher's text: every source once with its translation, shard by shard, whatever interrupts it."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -114,3 +116,17 @@ def test_a_disk_that_refuses_is_one_line(teacher, pairs, tmp_path, monkeypatch):
     with pytest.raises(WorkbenchError, match=r"No space left on device\. What is whole is kept"):
         write_teacher_text(teacher, pairs, tmp_path)
     assert json.loads((tmp_path / "made_from.json").read_text())["beam"] == 1
+
+
+def test_ctrl_c_ends_it_once_the_shard_is_written(teacher, pairs, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        write_teacher_text(
+            teacher,
+            pairs,
+            tmp_path,
+            shard=3,
+            progress=lambda *_: os.kill(os.getpid(), signal.SIGINT),
+        )
+    signal.signal(signal.SIGINT, before)
+    assert [place.name for place in (tmp_path / ".shards" / str(EN_DE)).iterdir()] == ["000000"]

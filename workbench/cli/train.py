@@ -28,7 +28,9 @@ def add_parser(commands: Any) -> None:
         "Train as a recipe says. The same command goes on with a run that was interrupted; with more run.steps, where"
         " objective.schedule is not linear, also with one that is finished.",
     )
-    parser.add_argument("recipe", metavar="CONFIG", help="recipe, a TOML file")
+    parser.add_argument(
+        "recipe", metavar="CONFIG", help="recipe, a TOML file; docs/recipes.md lists its keys"
+    )
     parser.add_argument(
         "-o",
         "--output",

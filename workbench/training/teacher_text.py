@@ -20,6 +20,7 @@ from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 from workbench.text.pairs import Pairs
+from workbench.training.interrupts import held_interrupts
 
 #: What the split is called: `train.{source}-{target}.{language}.gz`, which `read_pairs` reads.
 SPLIT = "train"
@@ -70,6 +71,7 @@ def write_teacher_text(
 
     Raises:
         WorkbenchError: the directory was begun with another teacher, text or setting; the disk refuses.
+        KeyboardInterrupt: Ctrl-C, after the batch that is being translated.
     """
     shard = shard or SHARD
     sources = {task: pairs.direction(task)[0][:limit] for task in pairs.tasks}
@@ -92,26 +94,30 @@ def write_teacher_text(
         ]
     total = sum(len(sources[task][n * shard : (n + 1) * shard]) for task, n in open_shards)
     done = 0
-    for task, number in open_shards:
-        lines = sources[task][number * shard : (number + 1) * shard]
+    with held_interrupts() as check_interrupt:
+        for task, number in open_shards:
+            lines = sources[task][number * shard : (number + 1) * shard]
 
-        def report(count: int, of: int, before: int = done, size: int = len(lines)) -> None:
-            if progress:
-                progress(before + round(size * count / of), total)
+            def report(count: int, of: int, before: int = done, size: int = len(lines)) -> None:
+                if count < of:  # else the shard is whole and is written first
+                    check_interrupt()
+                if progress:
+                    progress(before + round(size * count / of), total)
 
-        outputs = teacher.translate(
-            list(lines),
-            task.source,
-            task.target,
-            beam_size=beam_size,
-            batch_size=batch_size,
-            max_length=max_length,
-            progress=report,
-            with_scores=False,
-        )
-        with _explained(directory):
-            _write_shard(_shard_place(directory, task, number), lines, outputs)
-        done += len(lines)
+            outputs = teacher.translate(
+                list(lines),
+                task.source,
+                task.target,
+                beam_size=beam_size,
+                batch_size=batch_size,
+                max_length=max_length,
+                progress=report,
+                with_scores=False,
+            )
+            with _explained(directory):
+                _write_shard(_shard_place(directory, task, number), lines, outputs)
+            check_interrupt()
+            done += len(lines)
     with _explained(directory):
         counts = {
             str(task): _joined(directory, task, -(-len(lines) // shard))
