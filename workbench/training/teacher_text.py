@@ -185,6 +185,8 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
     return f"{value[0]:,} lines" if isinstance(value, list) else str(value)[:12]
 
 
