@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.options import check_free, choose_device, new_command, positive, read_input
 from workbench.cli.output import ProgressLine, note
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 
 if TYPE_CHECKING:
     from workbench.config import ModelConfig
@@ -110,11 +109,8 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(map(str, proofs)))
     for proof in proofs:
         if not proof.holds:
-            differ = "differs" if proof.different == 1 else "differ"
-            note(
-                f"error: {counted(proof.different, 'sentence')} of {proof.task} {differ} from {name}'s, e.g. number"
-                f" {proof.differing[0]}: nothing was written to {args.output}."
-            )
+            problem = proof.objection.removesuffix(".")
+            note(f"error: {problem}: nothing was written to {args.output}.")
     return 0 if held else 1
 
 
