@@ -13,12 +13,12 @@ from app.widgets.tracing import Asked, last_trace, start, under_way
 from app.widgets.typed import typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.token_strip import token_strip
 from workbench.routing.trace import Routes
 from workbench.routing.usage import expert_usage
 from workbench.tasks import parse_task
+from workbench.wording import counted
 
 # A strip is as wide as its sentence is long: it scrolls, and the page does not.
 SCROLLED = "<style>[class*='st-key-strip-']{overflow-x:auto}</style>"

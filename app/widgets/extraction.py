@@ -101,5 +101,7 @@ def show_proof(small: Translator, proof: Proof) -> None:
             icon=":material/verified:",
         )
     else:
-        st.error(f"Not proved. {proof.objection} Sentences are counted from 0.", icon=":material/error:")
+        st.error(
+            f"Not proved. {proof.objection} Sentences are counted from 0.", icon=":material/error:"
+        )
     offer(small)

@@ -29,7 +29,7 @@ from workbench.evaluation.testset import load_testset
 from workbench.routing.gathering import gather_statistics
 from workbench.tasks import Task, parse_task
 from workbench.text.pairs import read_pairs
-from workbench.training.metrics import read_metrics
+from workbench.training.metrics import read_metrics, training_seconds
 from workbench.training.teacher_text import SPLIT
 
 _BATCH = 64
@@ -147,10 +147,9 @@ def zero_shot(model: Translator) -> list[Task]:
 def training_of(run: Path) -> dict[str, Any]:
     """How long the run in this folder trained, on how many target tokens, and its last validation."""
     lines = read_metrics(run / "metrics.jsonl")
-    timed = [line for line in lines if line.get("tokens_per_second")]
     return {
-        "training_seconds": round(sum(x["tokens"] / x["tokens_per_second"] for x in timed)),
-        "training_tokens": int(sum(line["tokens"] for line in timed)),
+        "training_seconds": round(training_seconds(lines)),
+        "training_tokens": int(sum(line.get("tokens", 0) for line in lines)),
         "validation": next((x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {}),
     }
 

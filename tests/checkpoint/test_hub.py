@@ -78,6 +78,13 @@ def says(name, *words):
     assert "\n" not in str(caught.value)
 
 
+def test_the_checkpoint_of_a_run_is_called_by_its_run(tmp_path):
+    place = tmp_path / "runs" / "first" / "checkpoint"
+    place.mkdir(parents=True)
+    assert name_of(place, place) == "first"
+    assert name_of(place.parent, place.parent) == "first"
+
+
 def test_what_is_not_there_is_explained_offline(home):
     says(
         "facebook/nllb-200-distilled-600M",

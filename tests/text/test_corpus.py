@@ -87,6 +87,12 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path):
             read_lines(tmp_path / "cut.gz")
 
 
+def test_a_table_without_a_header_is_told_what_its_first_line_is_for(tmp_path):
+    file = write(tmp_path / "a.tsv", "Two dogs.\tZwei Hunde.\n")
+    with pytest.raises(CorpusError, match=r"a\.tsv, line 1: .* must name the language of each"):
+        read_tsv(file)
+
+
 def test_a_parallel_corpus_is_found_under_any_alias(tmp_path):
     write(tmp_path / "train.en.gz", "one\ntwo\n")
     write(tmp_path / "train.deu_Latn", "eins\nzwei\n")

@@ -8,6 +8,7 @@ from workbench.errors import WorkbenchError
 from workbench.training.recipe import recipe_from, recipe_table
 from workbench.training.recipe_changes import (
     changes,
+    check_counts,
     check_goes_on,
     differences,
     in_words,
@@ -34,6 +35,18 @@ def test_what_reports_and_saves_may_change_and_the_length_where_the_schedule_all
     }
     here = tmp_path.cwd() / "data"
     assert changes(recipe(), recipe(f"data.directory={here}")) == {}
+
+
+def test_text_may_move_if_it_is_as_much(tmp_path):
+    moved = recipe("data.directory=elsewhere")
+    assert refused(recipe(), moved, 10) == {}
+    file = tmp_path / "metrics.jsonl"
+    pairs = {"deu_Latn-eng_Latn": 3}
+    file.write_text(json.dumps({"step": 0, "recipe": recipe_table(recipe()), "pairs": pairs}))
+    check_counts(file, recipe(), moved, {"pairs": pairs, "new": 1})
+    check_counts(file, recipe(), recipe(), {"pairs": {}})
+    with pytest.raises(WorkbenchError, match=r"elsewhere does not hold .* \(3, now 4\)"):
+        check_counts(file, recipe(), moved, {"pairs": {"deu_Latn-eng_Latn": 4}})
 
 
 def test_a_refusal_names_every_key_and_the_way_on(tmp_path):

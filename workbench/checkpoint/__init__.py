@@ -11,6 +11,8 @@ CONFIG, WEIGHTS, CARD, PROVENANCE = (
 )
 #: Which tensor lies in which file, where the weights are spread over several.
 INDEX = "model.safetensors.index.json"
+#: Where a run of `train`, `distill` or `upcycle` has its checkpoint.
+RESULT = "checkpoint"
 
 
 class CheckpointError(WorkbenchError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.checkpoint import CARD, CONFIG, PROVENANCE, CheckpointError
+from workbench.checkpoint import CARD, CONFIG, PROVENANCE, RESULT, CheckpointError
 from workbench.checkpoint.hub_config import (
     OWN_MODEL_TYPE,
     from_json,
@@ -33,9 +33,6 @@ from workbench.checkpoint.weights import (
 )
 from workbench.config import ConfigError, ModelConfig
 from workbench.nn.network import TranslationNetwork
-
-#: Where a run of `train`, `distill` or `upcycle` has its checkpoint.
-RESULT = "checkpoint"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from workbench.checkpoint import CONFIG, INDEX, WEIGHTS, CheckpointError
+from workbench.checkpoint import CONFIG, INDEX, RESULT, WEIGHTS, CheckpointError
 
 #: What is fetched: never a pickle.
 FILES = (
@@ -40,9 +40,13 @@ def find_checkpoint(name: str | Path, files: tuple[str, ...] = FILES) -> Path:
 
 
 def name_of(name: str | Path, directory: Path) -> str:
-    """What tables call the checkpoint `name` that `find_checkpoint` found in `directory`."""
+    """What tables call the checkpoint `name` that `find_checkpoint` found in `directory`.
+
+    That of a run lies in a directory `checkpoint`, as all of them do: it is called by its run.
+    """
     if Path(name).exists():
-        return directory.resolve().name
+        path = directory.resolve()
+        return path.parent.name if path.name == RESULT and path.parent.name else path.name
     return str(name).partition("@")[0].rpartition("/")[2]
 
 

@@ -12,7 +12,7 @@ from workbench.cli.options import add_decoding, choose_device, new_command, posi
 from workbench.cli.output import ProgressLine, note, whole_file
 from workbench.cli.train import add_recipe_options, recipe_of, shown_on
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
+from workbench.wording import counted
 
 if TYPE_CHECKING:
     from workbench.decoding.translator import Translator

@@ -10,7 +10,7 @@ from typing import Any
 from workbench.cli.options import add_direction, load_model, new_command, positive, read_input
 from workbench.cli.output import ProgressLine, whole_file
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
+from workbench.wording import counted
 
 _SUFFIXES = (".parquet", ".csv", ".jsonl")
 

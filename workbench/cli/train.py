@@ -243,9 +243,9 @@ def _card(
 ) -> str:
     from workbench.checkpoint.model_card import model_card, terms_of
     from workbench.cli.provenance import hardware
-    from workbench.evaluation.counts import counted
     from workbench.training.recipe import recipe_table
     from workbench.training.recipe_file import to_toml
+    from workbench.wording import counted
 
     model, data = recipe.model, recipe.data
     routing = f"encoder {model.encoder_routing}, decoder {model.decoder_routing}"

@@ -24,7 +24,7 @@ from workbench.cli.options import (
 )
 from workbench.cli.output import ProgressLine, duration, note, whole_file
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
+from workbench.wording import counted
 
 #: Batches that are read at once: their lines are sorted by length, so that little is padding.
 _BATCHES_AT_ONCE = 8

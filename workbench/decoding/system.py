@@ -11,11 +11,11 @@ from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.decoding.search import Found, SearchOptions
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.languages import find_language
 from workbench.tasks import Task
 from workbench.text.segmentation import split_sentences
 from workbench.text.tokenizer import Tokenizer
+from workbench.wording import counted
 
 #: Rows of a beam search, at most.
 MOST_BEAMS = 32

@@ -42,7 +42,7 @@ def export(model: Translator, directory: str | Path, quantization: str = "float3
         EngineError: CTranslate2 is not installed, the network has experts, or the conversion fails.
         CheckpointError: `directory` cannot be written to.
     """
-    check_dense(model.config, model.name)
+    check_dense(model.config, str(model.path or model.name))
     if quantization not in QUANTIZATIONS:
         raise EngineError(
             f"Unknown quantization {quantization!r}. Accepted: {', '.join(QUANTIZATIONS)}."

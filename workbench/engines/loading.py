@@ -10,7 +10,7 @@ from typing import Literal, overload
 from jax.sharding import Mesh
 
 from workbench.checkpoint.directory import read_config
-from workbench.checkpoint.hub import find_checkpoint, name_of
+from workbench.checkpoint.hub import find_checkpoint
 from workbench.decoding.system import System
 from workbench.decoding.translator import Translator
 from workbench.engines.export import check_dense
@@ -69,7 +69,7 @@ def load(
         )
     # Before weights are read, which may take long.
     directory = find_checkpoint(path)
-    check_dense(read_config(directory), name_of(path, directory))
+    check_dense(read_config(directory), str(path))
     return under(Translator.load(path), engine)
 
 

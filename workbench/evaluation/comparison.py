@@ -14,12 +14,12 @@ from sacrebleu.significance import PairedTest
 from workbench.checkpoint.components import parameters_by_component
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics, metric_in_words
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.tables import latex_table, text_table
 from workbench.evaluation.testset import TestSet
+from workbench.wording import counted
 
 Format = Literal["text", "json", "latex"]
 #: p-values below this are marked as significant.

@@ -14,9 +14,9 @@ from sacrebleu.significance import PairedTest
 from workbench.arguments import as_list
 from workbench.decoding.system import System, Translation
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.testset import TestSet, as_testsets
+from workbench.wording import counted
 
 METRICS = ("bleu", "chrf", "chrf++", "ter")
 #: Resamples of a bootstrap, as sacreBLEU's own default.

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from workbench.arguments import as_count, as_list, as_texts
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.languages import UnknownLanguageError, find_language
 from workbench.tasks import Task, as_task
 from workbench.text.corpus import ParallelCorpus, read_lines, read_parallel, read_tsv
+from workbench.wording import counted
 
 #: Name of the test set in the package. It is a smoke test, not a benchmark: see its README.
 CAPTIONS = "captions"

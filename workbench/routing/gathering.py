@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import jax
@@ -15,24 +15,38 @@ from workbench.arguments import as_count, as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.evaluation.testset import TestSet
 from workbench.nn.routers import Routing
 from workbench.routing.statistics import Statistics, routed_layers
 from workbench.tasks import Task, as_task
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """Lines with their direction, as a `TestSet` has them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def sources(self) -> Sequence[str]: ...
+    @property
+    def references(self) -> Sequence[str]: ...
+
 
 #: Source lines, and reference lines; None for these where the model's own translations shall be read.
 Lines = tuple[Sequence[str], Sequence[str] | None]
 #: Lines by task.
 Corpus = (
-    Mapping[Task, Lines | TestSet]
-    | Mapping[str, Lines | TestSet]
-    | Mapping[Task | str, Lines | TestSet]
+    Mapping[Task, Lines | Parallel]
+    | Mapping[str, Lines | Parallel]
+    | Mapping[Task | str, Lines | Parallel]
 )
 
 
 def gather_statistics(
     model: Translator,
-    corpus: TestSet | Corpus,
+    corpus: Parallel | Corpus,
     batch_size: int = 32,
     products: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -93,9 +107,9 @@ def gather_statistics(
     )
 
 
-def _lines(model: Translator, corpus: TestSet | Corpus) -> dict[Task, Lines]:
+def _lines(model: Translator, corpus: Parallel | Corpus) -> dict[Task, Lines]:
     """Source and reference lines by task. Raises as `gather_statistics`."""
-    if isinstance(corpus, TestSet):
+    if isinstance(corpus, Parallel):
         corpus = {corpus.task: corpus}
     if not isinstance(corpus, Mapping) or not corpus:
         raise WorkbenchError(
@@ -106,7 +120,7 @@ def _lines(model: Translator, corpus: TestSet | Corpus) -> dict[Task, Lines]:
     for key, given in corpus.items():
         task = as_task(key, model.config.languages)
         model.config.check_task(task)
-        if isinstance(given, TestSet):
+        if isinstance(given, Parallel):
             if given.task != task:
                 raise WorkbenchError(f"{given.name} is a test set of {given.task}, not of {task}.")
             given = given.sources, given.references

@@ -10,10 +10,10 @@ import numpy as np
 
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.languages import UnknownLanguageError
 from workbench.routing.usage import Usage, layers_in_words
 from workbench.tasks import TaskError, parse_task
+from workbench.wording import counted
 
 #: Columns of the statistics, in the order of the interchange file.
 COLUMNS = ("top1", "top2", "conf1", "conf2", "mean")

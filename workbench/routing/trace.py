@@ -17,8 +17,8 @@ from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.tasks import Task
+from workbench.wording import counted
 
 COLUMNS = (
     "sentence",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.evaluation.counts import counted
 from workbench.routing.trace import Routes
+from workbench.wording import counted
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ from workbench.decoding.programs import LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.evaluation.counts import counted
 from workbench.nn.network import TranslationNetwork
 from workbench.subnetworks.extract import parameter_count
 from workbench.tasks import Task, as_task
+from workbench.wording import counted
 
 #: Two best logits closer than this may swap by rounding: a tie (float32).
 TIE = 1e-4

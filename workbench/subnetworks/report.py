@@ -11,13 +11,13 @@ from workbench.arguments import as_list
 from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
-from workbench.evaluation.counts import counted
 from workbench.evaluation.differences import Difference, differences, mean_difference
 from workbench.evaluation.quality import RESAMPLES, evaluate
 from workbench.evaluation.repetition import LONGEST, TIMES, share_of_loops
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.tables import text_table
 from workbench.evaluation.testset import TestSet, as_testsets
+from workbench.wording import counted
 
 METRICS = ("bleu", "chrf++")
 

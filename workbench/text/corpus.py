@@ -79,7 +79,7 @@ def read_lines(path: str | Path) -> list[str]:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise CorpusError(
-                f"{path} is not a whole gzip file ({error}). Copy or download it again."
+                f"{path} is not a whole gzip file. Copy or download it again."
             ) from error
     return split_lines(data, str(path))
 
@@ -209,14 +209,21 @@ def read_tsv(path: str | Path, languages: Sequence[str] | None = None) -> Parall
     `CorpusWarning` gives its number.
 
     Raises:
-        CorpusError: the file cannot be read, has no usable row or names a language twice.
-        UnknownLanguageError: a column is headed by no language.
+        CorpusError: the file cannot be read, has no usable row, names a language twice, or its first line names none.
+        UnknownLanguageError: one of `languages` is none.
     """
     rows = [line.split("\t") for line in read_lines(path)]
     first = 1
     if languages is None:
         languages, rows, first = (rows[0] if rows else []), rows[1:], 2
-    codes = [find_language(language).code for language in languages]
+    try:
+        codes = [find_language(language).code for language in languages]
+    except UnknownLanguageError as error:
+        if first == 1:
+            raise
+        raise CorpusError(
+            f"{path}, line 1: {error} The first line must name the language of each column, separated by tabs."
+        ) from error
     if len(codes) < 2 or len(set(codes)) < len(codes):
         raise CorpusError(
             f"{path} needs two or more columns, each of another language; got "

@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from workbench.evaluation.counts import counted
 from workbench.training.recipe import DataRecipe
+from workbench.wording import counted
 
 #: Pieces up to which a side may be as long as it likes beside the other: "Yes." may be a long word elsewhere.
 SLACK = 10

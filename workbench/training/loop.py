@@ -31,6 +31,7 @@ from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
 from workbench.training.recipe_changes import (
     changes,
+    check_counts,
     check_goes_on,
     in_words,
     recorded_recipe,
@@ -93,6 +94,8 @@ def train(
     step, *position = (int(n) for n in state.progress)
     if step:
         tell(f"going on from step {step:,} of {recipe.run.steps:,}.")
+    if step and before is not None:
+        check_counts(output / _METRICS, before, recipe, text.counts)
     metrics = MetricsLog(
         output / _METRICS if is_first() else None,
         step,

@@ -12,8 +12,9 @@ from workbench.training.metrics import read_metrics
 from workbench.training.recipe import Recipe, recipe_from, recipe_table
 
 _PATHS = ("data.directory", "data.tokenizer", "run.start_from")
-#: Keys that may change while a run goes on: what is trained, and by what, stays as it was.
-FREE = ("name", "about", "run.log_every", "run.save_every", "run.mesh")
+#: Keys that may change while a run goes on: what is trained, and by what, stays as it was. A directory of text may
+#: have moved; `check_counts` sees whether it holds as much as before.
+FREE = ("name", "about", "data.directory", "run.log_every", "run.save_every", "run.mesh")
 
 
 def changes(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -56,6 +57,26 @@ def check_goes_on(output: Path, before: Recipe, after: Recipe, step: int) -> Non
     if found:
         raise WorkbenchError(
             f"{output} was begun with another recipe: {in_words(found)}. {way_on(output, found)}"
+        )
+
+
+def check_counts(metrics: Path, before: Recipe, after: Recipe, counts: Mapping[str, Any]) -> None:
+    """Refuse a moved directory of text that does not have as many pairs as the run began with.
+
+    Raises:
+        WorkbenchError: with the counts.
+    """
+    if "data.directory" not in changes(before, after):
+        return
+    first = next((line for line in read_metrics(metrics) if "recipe" in line), {})
+    found = differences(
+        {key: first[key] for key in counts if key in first},
+        {key: value for key, value in json.loads(json.dumps(counts)).items() if key in first},
+    )
+    if found:
+        raise WorkbenchError(
+            f"{after.data.directory} does not hold the text that {metrics.parent} was begun with:"
+            f" {in_words(found)}. Give that text, or choose another directory with -o."
         )
 
 
