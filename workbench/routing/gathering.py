@@ -25,13 +25,20 @@ class Parallel(Protocol):
     """Lines with their direction, as a `TestSet` has them."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What messages call them."""
+
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """Their direction."""
+
     @property
-    def sources(self) -> Sequence[str]: ...
+    def sources(self) -> Sequence[str]:
+        """Lines of the one side."""
+
     @property
-    def references(self) -> Sequence[str]: ...
+    def references(self) -> Sequence[str]:
+        """Lines of the other."""
 
 
 #: Source lines, and reference lines; None for these where the model's own translations shall be read.
