@@ -173,6 +173,7 @@ def test_a_finished_run_says_what_differs_and_goes_on_to_more_steps(
     )
     run(*common, *longer).says("cannot go on to step 4: there is no state in", "run.start_from")
     assert "finished already" in run(*common, "--set", "run.save_every=1").err
+    run(*common, "--data", tmp_path).says("another recipe: data.directory (", "choose another")
 
     def train(recipe: Recipe, output: Path, report: object, tell: object) -> Translator:
         assert recipe.run.steps == 4

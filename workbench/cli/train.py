@@ -166,7 +166,9 @@ def _check_same(place: Path, recipe: Recipe) -> bool:
         )
     different = changes(kept, recipe)
     found = refused(kept, recipe, kept.run.steps)
-    found |= {key: pair for key, pair in different.items() if key in ("name", "about")}
+    # Free while a run goes on; but this one is finished, and would be passed off as the run of another text or name.
+    own = ("name", "about") if "run.steps" in different else ("name", "about", "data.directory")
+    found |= {key: pair for key, pair in different.items() if key in own}
     if found:
         raise WorkbenchError(
             f"{place} was made by another recipe: {in_words(found)}. {way_on(place.parent, found)}"
