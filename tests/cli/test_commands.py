@@ -209,9 +209,12 @@ def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) 
         assert result.code == 0
         assert wb.load(same).provenance["kept_experts"] == small.provenance["kept_experts"]
     run("usage", checkpoints["token"], *corpus[:4], "--tasks", "en-de", "-o", usage)
+    few = tmp_path / "few.tsv"
+    rows = zip(captions()[:6], captions("deu_Latn")[:6], strict=True)
+    few.write_text("en\tde\n" + "".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
     result = run(
         *("merge", checkpoints["token"], "--statistics", usage, "--keep", "0.5"),
-        *("--task", "en-de", "--testset", CAPTIONS, "--against", tmp_path / "a"),
+        *("--task", "en-de", "--testset", few, "--against", tmp_path / "a"),
         *("-o", tmp_path / "b"),
     )
     assert result.code == 0
