@@ -50,11 +50,13 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
         color=alt.Color(
             "share:Q",
             title="Share of tokens",
-            scale=alt.Scale(scheme=theme.SEQUENTIAL, domain=[0, 1]),
+            # The same for every layer and network; the root shows what is near chance, too.
+            scale=alt.Scale(type="sqrt", scheme=theme.SEQUENTIAL, domain=[0, 1]),
             legend=alt.Legend(
                 format="%",
+                values=[0, 0.1, 0.3, 1],
                 orient="top",
-                gradientLength=110,
+                gradientLength=150,
                 gradientThickness=8,
                 titleOrient="top",
             ),
@@ -72,7 +74,7 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
         text=alt.condition(
             "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
         ),
-        color=alt.condition("datum.share > 0.6", alt.value("#000000"), alt.value("#ffffff")),
+        color=alt.condition("datum.share > 0.2", alt.value("#000000"), alt.value("#ffffff")),
     )
     return theme.styled(
         alt.layer(cells, numbers).properties(
