@@ -3,8 +3,8 @@
     python benchmarks/decoding_speed.py [CHECKPOINT] [--exact-length 32] [--json]
 
 One dense network, one set of sentences, float32, the same threads, the same greedy search, in one run, with
-the systems taking turns of all batches, with a rest between. CTranslate2 is timed with one thread too: on some
-machines its threads wait for each other longer than they work. Timed is token ids in, arrays out: tokenising is
+the systems taking turns of all batches, with a rest between. CTranslate2 is timed with one thread too: on one
+machine its two threads took seven times as long. Timed is token ids in, arrays out: tokenising is
 in none of the figures. Warm-up and compiling come before and are reported apart. Every system writes exactly
 `--exact-length` tokens, so that random weights serve as well as trained ones and no system wins by stopping
 early.
