@@ -14,8 +14,9 @@ class Cancelled(Exception):  # noqa: N818
 
 @dataclass
 class Job:
-    """Work under way. `results` holds what is finished so far, in order."""
+    """Work under way. `results` holds what is finished so far, in order; `of` says what was asked."""
 
+    of: Any = None
     fraction: float = 0.0
     text: str = "Starting"
     error: str = ""
@@ -39,9 +40,9 @@ class Job:
         return self._stop.is_set()
 
 
-def start(work: Callable[[Job], None]) -> Job:
+def start(work: Callable[[Job], None], of: Any = None) -> Job:
     """Run `work` in a thread of its own. What it raises becomes `error`, a line of text."""
-    job = Job()
+    job = Job(of)
 
     def run() -> None:
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
 import streamlit as st
 
@@ -18,36 +16,24 @@ from workbench.subnetworks.proof import Proof, prove
 from workbench.tasks import Task
 
 
-@dataclass(frozen=True)
-class Cutting:
-    """A job that cuts out one task's sub-network of a checkpoint and proves it."""
-
-    of: tuple[str, Task]
-    job: jobs.Job
-
-
 def extraction(model: Translator, task: Task) -> None:
     """What the task keeps; on request the sub-network, its proof, and ways to keep it."""
     show_kept(model, task)
-    cutting: Cutting | None = st.session_state.get("cutting")
-    busy = cutting is not None and not cutting.job.finished
+    of = model.name, task
+    job: jobs.Job | None = st.session_state.get("cutting")
+    busy = job is not None and not job.finished
     if st.button("Extract and prove", type="primary", icon=":material/content_cut:", disabled=busy):
-        job = jobs.start(lambda job: cut(job, model, task))
-        st.session_state["cutting"] = Cutting((model.name, task), job)
+        st.session_state["cutting"] = jobs.start(lambda job: cut(job, model, task), of)
         st.rerun()
-    if cutting is None:
-        return
-    job = cutting.job
-    if not job.finished:
+    if job is not None and not job.finished:
         watch(job)
-    elif cutting.of != (model.name, task):
-        return
-    elif job.error:
-        st.error(job.error, icon=":material/error:")
-    elif job.cancelled:
-        st.info("Cancelled: nothing was extracted.", icon=":material/info:")
-    else:
-        show_proof(*job.results[0])
+    elif job is not None and job.of == of:
+        if job.results:
+            show_proof(*job.results[0])
+        elif job.error:
+            st.error(job.error, icon=":material/error:")
+        else:
+            st.info("Cancelled: nothing was extracted.", icon=":material/info:")
 
 
 def show_kept(model: Translator, task: Task) -> None:

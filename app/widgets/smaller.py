@@ -31,22 +31,17 @@ PRUNE, MERGE = "Prune", "Merge"
 
 @dataclass(frozen=True)
 class Made:
-    """A network that was made, and what it lost (None where the captions have none of its directions)."""
+    """A network that was made, and what it lost (None where the captions have none of its directions).
+
+    words: the settings that it was made with.
+    """
 
     network: Translator
     found: Report | None
-
-
-@dataclass(frozen=True)
-class Making:
-    """A job, what it makes of which checkpoint, and with which settings."""
-
-    of: tuple[str, str]
     words: str
-    job: jobs.Job
 
 
-def make(job: jobs.Job, model: Translator, plan: Plan, tasks: Sequence[Task]) -> None:
+def make(job: jobs.Job, model: Translator, plan: Plan, tasks: Sequence[Task], words: str) -> None:
     """Make the network and report on it; the result comes with the report, when that is done."""
     job.report(0.0, "Making the network")
     small = plan.make()
@@ -62,7 +57,7 @@ def make(job: jobs.Job, model: Translator, plan: Plan, tasks: Sequence[Task]) ->
             ),
         )
         attach(found, small)
-    job.results.append(Made(small, found))
+    job.results.append(Made(small, found, words))
 
 
 def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
@@ -91,17 +86,17 @@ def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
     else:
         st.info("Choose at least one direction that the result is for.", icon=":material/info:")
     of = (model.name, how)
-    making: Making | None = st.session_state.get("making")
+    job: jobs.Job | None = st.session_state.get("making")
     if plan is not None:
         show_plan(model, plan)
-        busy = making is not None and not making.job.finished
+        busy = job is not None and not job.finished
         if press(how, plan, model.name, busy):
             measured = [task for task in tasks if task in on_captions(model.config)]
             words = f"{plan.words}, for {', '.join(task.label for task in tasks)}"
-            making = Making(of, words, jobs.start(lambda job: make(job, model, plan, measured)))
-            st.session_state["making"] = making
-    if making is not None and (making.of == of or not making.job.finished):
-        show_result(making)
+            job = jobs.start(lambda job: make(job, model, plan, measured, words), of)
+            st.session_state["making"] = job
+    if job is not None and (job.of == of or not job.finished):
+        show_result(job)
 
 
 def choose_tasks(place: Any, config: ModelConfig) -> list[Task]:
@@ -145,9 +140,8 @@ def press(how: str, plan: Plan, name: str, busy: bool) -> bool:
     return pressed
 
 
-def show_result(making: Making) -> None:
+def show_result(job: jobs.Job) -> None:
     """The job's progress, or what came of it."""
-    job = making.job
     if not job.finished:
         watch(job)
     elif job.error:
@@ -156,7 +150,7 @@ def show_result(making: Making) -> None:
         st.info("Cancelled: nothing was made.", icon=":material/info:")
     for made in job.results:
         st.subheader(made.network.name, anchor=False)
-        st.caption(f"Made with: {making.words}.")
+        st.caption(f"Made with: {made.words}.")
         if made.found is not None:
             show_loss(made.found)
         offer(made.network)

@@ -27,14 +27,6 @@ class Asked:
     count: int
 
 
-@dataclass(frozen=True)
-class Tracing:
-    """A job, and what was asked of it."""
-
-    of: Asked
-    job: jobs.Job
-
-
 @st.cache_resource
 def known() -> dict[Asked, Routes]:
     """The last traces of all sessions."""
@@ -65,29 +57,28 @@ def start(asked: Asked) -> None:
         st.session_state["traced"] = asked, known()[asked]
         return
     model = session.load(asked.path)
-    st.session_state["tracing"] = Tracing(asked, jobs.start(lambda job: trace(job, model, asked)))
+    st.session_state["tracing"] = jobs.start(lambda job: trace(job, model, asked), asked)
     st.rerun()
 
 
 def under_way() -> bool:
     """Whether this session's job is running."""
-    tracing: Tracing | None = st.session_state.get("tracing")
-    return tracing is not None and not tracing.job.finished
+    job: jobs.Job | None = st.session_state.get("tracing")
+    return job is not None and not job.finished
 
 
 def last_trace() -> tuple[Asked, Routes] | None:
     """The last trace that ended in this session. Shows the job: its progress, or why it gave nothing."""
-    tracing: Tracing | None = st.session_state.get("tracing")
-    if tracing is not None:
-        job = tracing.job
+    job: jobs.Job | None = st.session_state.get("tracing")
+    if job is not None:
         if not job.finished:
             watch(job)
         elif job.results:
             del st.session_state["tracing"]
-            known()[tracing.of] = job.results[0]
+            known()[job.of] = job.results[0]
             while len(known()) > 16:
                 del known()[next(iter(known()))]
-            st.session_state["traced"] = tracing.of, job.results[0]
+            st.session_state["traced"] = job.of, job.results[0]
         elif job.error:
             st.error(job.error, icon=":material/error:")
         else:

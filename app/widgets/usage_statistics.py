@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from workbench.tasks import Task
 
 #: A checkpoint and the version of its files.
 Place = tuple[Path, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Gathering:
-    """A job that gathers the statistics of a checkpoint."""
-
-    of: Place
-    job: jobs.Job
 
 
 @st.cache_resource
@@ -81,10 +72,10 @@ def choose_statistics(path: Path, model: Translator) -> Statistics | None:
 
 def _take_over(place: Place) -> None:
     """Know from now on what this session's job has gathered, and say so."""
-    started: Gathering | None = st.session_state.get("gathering")
-    if started is not None and started.of == place and started.job.results:
+    job: jobs.Job | None = st.session_state.get("gathering")
+    if job is not None and job.of == place and job.results:
         del st.session_state["gathering"]
-        known()[place] = started.job.results[0]
+        known()[place] = job.results[0]
         st.toast("Statistics gathered", icon=":material/check:")
 
 
@@ -121,9 +112,8 @@ def _on_captions(place: Place, model: Translator) -> Statistics | None:
             icon=":material/info:",
         )
         return None
-    started: Gathering | None = st.session_state.get("gathering")
-    if started is not None and started.of == place:
-        job = started.job
+    job: jobs.Job | None = st.session_state.get("gathering")
+    if job is not None and job.of == place:
         if not job.finished:
             watch(job)
             return None
@@ -135,7 +125,6 @@ def _on_captions(place: Place, model: Translator) -> Statistics | None:
         icon=":material/info:",
     )
     if st.button("Gather statistics", type="primary", icon=":material/bar_chart:"):
-        job = jobs.start(lambda job: gather(job, model))
-        st.session_state["gathering"] = Gathering(place, job)
+        st.session_state["gathering"] = jobs.start(lambda job: gather(job, model), place)
         st.rerun()
     return None

@@ -169,7 +169,7 @@ def test_a_stack_that_keeps_all_its_experts_is_named() -> None:
 
 def test_a_sub_network_is_extracted_and_proved() -> None:
     test = ended(press(opened("subnetworks"), "Extract and prove"), "cutting")
-    _, proof = test.session_state["cutting"].job.results[0]
+    _, proof = test.session_state["cutting"].results[0]
     assert proof.holds
     assert proof.sentences == 220
     assert "Proved" in test.success[0].value
@@ -218,7 +218,7 @@ def token_routed(monkeypatch: pytest.MonkeyPatch) -> AppTest:
 def ended(test: AppTest, key: str) -> AppTest:
     """The page after the job in its state has ended; a page may have taken over its result already."""
     if key in test.session_state:
-        assert finished(test.session_state[key].job)
+        assert finished(test.session_state[key])
     return test.run()
 
 
@@ -236,8 +236,8 @@ def test_experts_are_pruned_by_statistics_that_are_gathered_once(token_routed: A
     test.slider(key="decoder-keep").set_value(25).run()
     press(test, "Prune and report")
     ended(test, "making")
-    (made,) = test.session_state["making"].job.results
-    assert test.session_state["making"].words.endswith(", for English → German")
+    (made,) = test.session_state["making"].results
+    assert made.words.endswith(", for English → German")
     assert made.network.config.encoder.experts == 8  # of 16
     assert made.network.config.decoder.experts == 4
     assert [row.task for row in made.found.rows] == ["eng_Latn-deu_Latn"] * 2
