@@ -75,6 +75,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Translate, train, compare; then write the checkpoint with its card and provenance."""
     recipe = recipe_of(args)
+    from workbench.training.memory import keep_freed_memory
+
+    keep_freed_memory()  # before JAX is first used
     choose_device(args)
     from workbench.decoding.programs import enable_compilation_cache
     from workbench.training.distillation import Distillation

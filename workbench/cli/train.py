@@ -111,6 +111,9 @@ def follow(
         note(f"{place} is finished already: nothing to do.")
         _print(args, place, _scores_of(place))
         return
+    from workbench.training.memory import keep_freed_memory
+
+    keep_freed_memory()  # before JAX is first used
     choose_device(args)
     from workbench.decoding.programs import enable_compilation_cache
     from workbench.training.loop import train
