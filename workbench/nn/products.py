@@ -1,10 +1,11 @@
-"""Matrix products in mixed precision: operands rounded to bfloat16, sums and results in float32."""
+"""Matrix products, in mixed precision too: operands rounded to bfloat16, sums and results in float32."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.typing import DTypeLike
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -42,19 +43,19 @@ def _backward(kept, gradient):  # type: ignore[no-untyped-def]
 _mixed.defvjp(_forward, _backward)
 
 
-def rounded_product(x: jax.Array, y: jax.Array) -> jax.Array:
-    """`x @ y` of x [N, K] and y [K, M], both rounded to bfloat16, summed and given in float32."""
-    low = jnp.bfloat16
-    product = jnp.matmul(x.astype(low), y.astype(low), preferred_element_type=jnp.float32)
-    return _row_by_row(product)
+def rounded_product(x: jax.Array, y: jax.Array, dtype: DTypeLike = jnp.bfloat16) -> jax.Array:
+    """`x @ y` of x [N, K] and y [K, M], both rounded to `dtype`, summed and given in float32 or wider."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return _row_by_row(jnp.matmul(x.astype(dtype), y.astype(dtype), preferred_element_type=wide))
 
 
-def turned(x: jax.Array) -> jax.Array:
-    """The transpose of matrices [..., N, M], rounded to bfloat16.
+def turned(x: jax.Array, dtype: DTypeLike = jnp.bfloat16) -> jax.Array:
+    """The transpose of matrices [..., N, M], rounded to `dtype`.
 
-    XLA:CPU would take a transpose into the product that reads it, and widen both operands there.
+    XLA:CPU would take a transpose into the product that reads it, and widen both operands there, or in float32
+    leave that product to Eigen, which takes longer than YNNPACK where the result is wide.
     """
-    return _row_by_row(x.astype(jnp.bfloat16).swapaxes(-1, -2))
+    return _row_by_row(x.astype(dtype).swapaxes(-1, -2))
 
 
 def _row_by_row(x: jax.Array) -> jax.Array:

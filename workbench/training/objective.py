@@ -45,8 +45,8 @@ def _cross_entropy(states, embedding, labels, weights, smoothing):  # type: igno
     chunks = -(-count // CHUNK)
     rows = -(-count // chunks)
     padding = chunks * rows - count
-    low = embedding.dtype == jnp.bfloat16
-    multiply, turn = (rounded_product, turned) if low else (jnp.matmul, jnp.transpose)
+    dtype = embedding.dtype
+    multiply, turn = partial(rounded_product, dtype=dtype), partial(turned, dtype=dtype)
     columns = turn(embedding)
     order = jnp.argsort(weights == 0, stable=True)
     split = (
