@@ -16,13 +16,9 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     # Flat: the kernel's gradient sums over all rows, and XLA:CPU copies operands with more than one axis of them.
     rows = x.reshape(-1, x.shape[-1])
-    y = _mixed(rows, kernel) if is_mixed(x, kernel) else rows @ kernel
+    mixed = x.dtype == jnp.float32 and kernel.dtype == jnp.bfloat16
+    y = _mixed(rows, kernel) if mixed else rows @ kernel
     return y.reshape(*x.shape[:-1], kernel.shape[1])
-
-
-def is_mixed(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether `product` of the two is in mixed precision."""
-    return x.dtype == jnp.float32 and kernel.dtype == jnp.bfloat16
 
 
 @jax.custom_vjp
