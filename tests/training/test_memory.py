@@ -16,22 +16,24 @@ import jax.numpy as jnp
 
 
 @jax.jit
-def step(x):  # 64 MB, as two arrays that are both needed
+def step(x):  # some 200 MB, most of it one array
     y = jnp.tanh(x[:, None] * x)
-    return (y[::-1] @ y).sum()
+    return (y @ y[:, :8]).sum()
 
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-x = jnp.arange(2896, dtype=jnp.float32)
+x = jnp.arange(7000, dtype=jnp.float32)
 for _ in range(3):
     step(x).block_until_ready()
-before = faults()
-for _ in range(10):
+found = []
+for _ in range(20):
+    before = faults()
     step(x).block_until_ready()
-print(faults() - before)
+    found.append(faults() - before)
+print(sorted(found)[10])
 """
 
 COMMAND = """
@@ -59,8 +61,8 @@ def run(script: str, *arguments: str) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
 def test_memory_that_a_step_frees_stays():
-    # Handed back, each step would take 16,000 pages anew, or a multiple of it.
-    assert int(run(STEPS)) < 10_000
+    # Handed back, each step would take 48,000 pages anew; now and then one of them still does.
+    assert int(run(STEPS)) < 1_000
 
 
 @pytest.mark.parametrize("command", ["train", "distill"])
