@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from workbench.evaluation.speed import Speeds, benchmark
     from workbench.evaluation.testset import TestSet, load_testset
     from workbench.routing.gathering import gather_statistics
+    from workbench.routing.similarity import similarity
+    from workbench.routing.specialization import specialization
     from workbench.routing.statistics import Statistics
     from workbench.routing.trace import Routes, trace_routes
     from workbench.routing.usage import Usage, expert_usage
@@ -51,6 +53,8 @@ _HOMES = {
     "trace_routes": "workbench.routing.trace",
     "Usage": "workbench.routing.usage",
     "expert_usage": "workbench.routing.usage",
+    "similarity": "workbench.routing.similarity",
+    "specialization": "workbench.routing.specialization",
     "Statistics": "workbench.routing.statistics",
     "gather_statistics": "workbench.routing.gathering",
     "extract": "workbench.subnetworks.extract",
@@ -91,6 +95,8 @@ __all__ = [
     "prove",
     "prune",
     "report",
+    "similarity",
+    "specialization",
     "trace_routes",
 ]
 

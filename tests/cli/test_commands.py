@@ -105,6 +105,11 @@ def test_usage(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
     for layer in usage["layers"]:
         assert sum(layer["share"]["eng_Latn-deu_Latn"]) == pytest.approx(2)  # two experts a token
         assert layer["share"]["eng_Latn-deu_Latn"].count(0) == 2
+    for layer in usage["specialization"]:
+        (tokens,) = [x["tokens"] for x in usage["layers"] if x["stack"] == layer["stack"]]
+        assert layer["choices"] == 2 * sum(tokens.values())
+        assert 0 <= layer["information_chance"] < layer["information"] <= 1  # bit, of two tasks
+    assert "bits about the task (by chance)" in result.out
     run(*common, "--tasks", "de-fr").says("does not translate")
 
 

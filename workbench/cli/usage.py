@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.options import load_model, new_command, positive
-from workbench.cli.output import ProgressLine, whole_file
-from workbench.errors import WorkbenchError
+from workbench.cli.options import new_command
+from workbench.cli.output import whole_file
+from workbench.cli.tracing import add_corpus, trace_corpus
 
 if TYPE_CHECKING:
-    from workbench.decoding.translator import Translator
+    import pandas as pd
+
     from workbench.routing.usage import Usage
-    from workbench.tasks import Task
-    from workbench.text.corpus import ParallelCorpus
 
 
 def add_parser(commands: Any) -> None:
@@ -25,24 +25,7 @@ def add_parser(commands: Any) -> None:
         "How often each task uses each expert, on the reference translations of a parallel corpus.",
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
-    parser.add_argument(
-        "--corpus",
-        required=True,
-        metavar="FILE_OR_DIR",
-        help="a .tsv with a column a language, a directory of SPLIT.LANGUAGE[.gz], or 'captions' (in"
-        " the package)",
-    )
-    parser.add_argument("--split", help="of a directory that holds several")
-    parser.add_argument(
-        "--tasks",
-        nargs="+",
-        metavar="A-B",
-        help="default: all that both the corpus and the model have",
-    )
-    parser.add_argument(
-        "--limit", type=positive, metavar="N", help="the first N sentences of each task only"
-    )
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
+    add_corpus(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="JSON (default: a table on standard output)"
     )
@@ -50,49 +33,52 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trace every task and count."""
-    from workbench.evaluation.testset import read_corpus
-
-    corpus = read_corpus(args.corpus, None, args.split)
-    model = load_model(args)
-    tasks = _tasks(args, model, corpus)
-    from workbench.routing.trace import trace_routes
+    _, routes = trace_corpus(args)
+    from workbench.routing.specialization import specialization
     from workbench.routing.usage import expert_usage
 
-    routes = None
-    for task in tasks:
-        sources, references = (side[: args.limit] for side in corpus.direction(task))
-        with ProgressLine(f"{task}: sentences traced") as progress:
-            found = trace_routes(
-                model, sources, task.source, task.target, references, args.batch_size, progress
-            )
-        routes = found if routes is None else routes + found
-    assert routes is not None
     usage = expert_usage(routes)
+    layers = specialization(routes)
+    # A table without NaN, which JSON does not have.
+    rows = json.loads(layers.to_json(orient="records"))
+    text = json.dumps({**json.loads(usage.to_json()), "specialization": rows}, indent=2)
     if args.output:
         with whole_file(args.output) as place:
-            place.write_text(usage.to_json() + "\n", encoding="utf-8")
+            place.write_text(text + "\n", encoding="utf-8")
     if args.json:
-        print(usage.to_json())
+        print(text)
     else:
-        print(_text(usage))
+        print(_text(usage), _layers(layers), sep="\n")
 
 
-def _tasks(args: argparse.Namespace, model: Translator, corpus: ParallelCorpus) -> list[Task]:
-    from workbench.tasks import parse_task
+def _layers(table: pd.DataFrame) -> str:
+    """What the experts of each layer know of the task."""
+    from workbench.evaluation.tables import text_table
 
-    if args.tasks:
-        written = [part for text in args.tasks for part in text.split(",") if part]
-        tasks = list(dict.fromkeys(parse_task(text, model.config.languages) for text in written))
-        for task in tasks:
-            model.config.check_task(task)
-            corpus.direction(task)
-        return tasks
-    tasks = [task for task in model.config.directions if task in corpus.tasks]
-    if not tasks:
-        raise WorkbenchError(
-            f"{args.corpus} has {', '.join(corpus.languages)}: no direction that {model.name} translates."
+    def bits(value: float) -> str:
+        return "-" if value != value else f"{value:.3f}"
+
+    rows = [
+        (
+            f"{row['stack']} {row['layer']}",
+            f"{row['load_entropy']:.3f}",
+            f"{row['max_violation']:.2f}",
+            f"{bits(row['information'])} ({bits(row['information_chance'])})",
+            f"{bits(row['divergence'])} ({bits(row['divergence_chance'])})",
         )
-    return tasks
+        for row in table.to_dict("records")
+    ]
+    return text_table(
+        (
+            "layer",
+            "evenness of load",
+            "busiest above mean",
+            "bits about the task (by chance)",
+            "divergence of tasks, bits (by chance)",
+        ),
+        rows,
+        left=1,
+    )
 
 
 def _text(usage: Usage) -> str:

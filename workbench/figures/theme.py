@@ -28,7 +28,8 @@ CATEGORIES = (
 )
 #: For quantities: perceptually uniform, and good on light and on dark pages.
 SEQUENTIAL: Final = "viridis"
-_FAINT = "#767676"  # to be read on white and on black
+#: Of what stands back: to be read on white and on black.
+FAINT: Final = "#767676"
 #: Pixels of a plot without cells across, where it is exported; the app stretches every figure to its page.
 WIDTH: Final = 460
 _CELL, _NARROWEST, _WIDEST = 34, 300, 900
@@ -81,7 +82,7 @@ def title(text: str, subtitle: str = "") -> dict[str, Any]:
             "subtitle": subtitle,
             "subtitleFontSize": 12,
             "subtitlePadding": 4,
-            "subtitleColor": _FAINT,
+            "subtitleColor": FAINT,
         }
     return found
 

@@ -1,0 +1,83 @@
+"""`workbench figures`: the standard set of figures of how a corpus is routed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.options import new_command
+from workbench.cli.output import note, whole_file
+from workbench.cli.tracing import add_corpus, trace_corpus
+from workbench.errors import WorkbenchError
+from workbench.wording import counted
+
+if TYPE_CHECKING:
+    from workbench.routing.trace import Routes
+
+_FORMATS = ("svg", "pdf", "png", "csv", "json")
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = new_command(
+        commands,
+        "figures",
+        run,
+        "Draw how a parallel corpus is routed: usage, similarity of tasks, specialisation against chance, experts chosen"
+        " together, a sentence token by token, a map of sentences.",
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory or hub id")
+    add_corpus(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="where the files go; those of the same names are replaced",
+    )
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=_FORMATS,
+        default=list(_FORMATS),
+        metavar="FORMAT",
+        help=f"of {', '.join(_FORMATS)} (default: all); csv has the numbers, json the Vega-Lite chart",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trace, draw and write."""
+    for package in ("altair", "vl_convert", "umap"):  # before the work and not after it
+        if importlib.util.find_spec(package) is None:
+            raise WorkbenchError("Figures need Altair: pip install 'task-moe-workbench[app]'.")
+    place = Path(args.output)
+    place.mkdir(parents=True, exist_ok=True)
+    model, routes = trace_corpus(args)
+    from workbench.figures.export import export, provenance_line
+    from workbench.figures.standard import standard_figures
+
+    line = provenance_line(model.name, f"{args.corpus}: {_text(routes)}")
+    written: list[str] = []
+    note("drawing; a map of sentences takes a while at first, since UMAP compiles itself.")
+    for figure in standard_figures(routes):
+        for form in args.formats if figure.chart is not None else ["csv"]:
+            path = place / f"{figure.name}.{form}"
+            with whole_file(path) as staging:
+                staging.write_bytes(export(figure.chart, figure.data, line, form))
+            written.append(str(path))
+    if args.json:
+        print(json.dumps({"output": args.output, "files": written}, ensure_ascii=False))
+    else:
+        print("\n".join(written))
+
+
+def _text(routes: Routes) -> str:
+    """`references of 60 sentences in each of 6 tasks`."""
+    tasks = len(routes.tasks)
+    each = (
+        f"{counted(len(routes.sources) // tasks, 'sentence')} in {'each of ' if tasks > 1 else ''}"
+    )
+    return f"references of {each}{counted(tasks, 'task')}"

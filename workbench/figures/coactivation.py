@@ -1,0 +1,71 @@
+"""Co-activation: which experts of a layer the same tokens choose."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from workbench.errors import WorkbenchError
+from workbench.figures import theme
+
+_NUMBER = 30  # pixels that a number needs; in narrower cells there is none
+
+
+def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
+    """Of the tokens that choose one expert (down), the share that also choose another (across).
+
+    table: as `workbench.routing.affinity.coactivation` gives it. top_k: experts a token chooses, for the chance level.
+
+    Raises:
+        WorkbenchError: the table has no such layer.
+    """
+    frame = table[(table["stack"] == stack) & (table["layer"] == layer)]
+    if frame.empty:
+        raise WorkbenchError(
+            f"There is no {stack} layer {layer} in this table: only tokens that choose several experts have pairs."
+        )
+    experts = int(frame["expert"].max()) + 1
+    base = alt.Chart(frame[frame["expert"] != frame["other"]]).encode(
+        x=alt.X("other:O", title="Also chosen", axis=theme.expert_axis()),
+        y=alt.Y("expert:O", title="Expert", axis=theme.row_axis()),
+        tooltip=[
+            alt.Tooltip("expert:O", title="Expert"),
+            alt.Tooltip("other:O", title="Also chosen"),
+            alt.Tooltip("share:Q", title="Share of its tokens", format=".1%"),
+            alt.Tooltip("tokens:Q", title="Tokens with both", format=","),
+        ],
+    )
+    cells = base.mark_rect(cornerRadius=2).encode(
+        color=alt.Color(
+            "share:Q",
+            title="Share of the expert's tokens",
+            scale=alt.Scale(type="sqrt", scheme=theme.SEQUENTIAL, domain=[0, 1]),
+            legend=alt.Legend(
+                format="%",
+                values=[0, 0.1, 0.3, 1],
+                orient="top",
+                gradientLength=150,
+                gradientThickness=8,
+                titleOrient="top",
+            ),
+        )
+    )
+    numbers = base.mark_text(
+        fontSize=11, opacity=alt.ExprRef(f"width / {experts} >= {_NUMBER} ? 1 : 0")
+    ).encode(
+        text=alt.condition(
+            "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
+        ),
+        color=alt.condition("datum.share > 0.2", alt.value("#000000"), alt.value("#ffffff")),
+    )
+    chance = (top_k - 1) / max(experts - 1, 1)
+    return theme.styled(
+        alt.layer(cells, numbers).properties(
+            title=theme.title(
+                f"{stack.capitalize()} layer {layer}: experts chosen together",
+                f"Of the tokens that choose one, the share that choose the other: by chance {chance:.1%}",
+            ),
+            width=theme.width_of(experts),
+            height=alt.Step(26 if experts <= 40 else 8),
+        )
+    )
