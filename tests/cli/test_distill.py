@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,6 +151,27 @@ def test_a_comparison_can_be_of_the_first_sentences(recipe: Path, tmp_path: Path
     student = read_recipe(recipe, [f"data.directory={tmp_path / 'data'}"])
     plan = Distillation(student, tmp_path / "teacher", tmp_path / "run", testset_limit=3)
     assert [len(testset) for testset in plan.test_sets()] == [3, 3]
+
+
+def test_ctrl_c_ends_the_comparison_between_two_batches(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = read_recipe(recipe, [f"data.directory={tmp_path / 'data'}"])
+    plan = Distillation(student, tmp_path / "teacher", tmp_path / "run", testset="captions")
+    done = []
+
+    def evaluate(*_: object, progress: Callable[[int, int], None], **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("the batch")
+        progress(8, 440)
+        done.append("the next")
+
+    monkeypatch.setattr("workbench.training.distillation.evaluate", evaluate)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        plan.compare(new_translator())
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+    assert done == ["the batch"]
 
 
 def test_what_cannot_work_is_refused_before_the_teacher_translates(

@@ -18,6 +18,7 @@ from workbench.nn.network import TranslationNetwork
 from workbench.text.pairs import listed
 from workbench.text.tokenizer import Tokenizer
 from workbench.training.gain import BASELINE, STUDENT, TASK_MOE, TEACHER, DistillationReport
+from workbench.training.interrupts import held_interrupts
 from workbench.training.loop import train
 from workbench.training.metrics import Progress
 from workbench.training.recipe import Recipe
@@ -130,7 +131,24 @@ class Distillation:
     def compare(
         self, student: Translator, progress: Callable[[int, int], None] | None = None
     ) -> DistillationReport:
-        """Phase 3: BLEU of the student, its teacher and the others, greedy or with the beam of phase 1."""
+        """Phase 3: BLEU of the student, its teacher and the others, greedy or with the beam of phase 1.
+
+        Raises:
+            WorkbenchError: a checkpoint or the test set cannot be read.
+            KeyboardInterrupt: Ctrl-C, between two batches.
+        """
+        with held_interrupts() as check:
+
+            def told(done: int, total: int) -> None:
+                check()
+                if progress:
+                    progress(done, total)
+
+            return self._compare(student, told)
+
+    def _compare(
+        self, student: Translator, progress: Callable[[int, int], None]
+    ) -> DistillationReport:
         testsets = self.test_sets()
         paths = {TEACHER: self.teacher, **self.others}
         roles = [
@@ -146,8 +164,7 @@ class Distillation:
                 continue
 
             def told(done: int, _: int, before: int = number * sentences) -> None:
-                if progress:
-                    progress(before + done, sentences * len(roles))
+                progress(before + done, sentences * len(roles))
 
             scores = evaluate(
                 student if role == STUDENT else Translator.load(paths[role]),
