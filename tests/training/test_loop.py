@@ -191,8 +191,10 @@ def test_ctrl_c_ends_a_run_between_two_steps_and_more_steps_go_on_from_its_state
         if progress.step == 8:
             os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         train(recipe_from(recipe), tmp_path, press, told.append)
+    signal.signal(signal.SIGINT, before)
     assert finished(tmp_path) == [4, 8]
     recipe["run"] |= {"steps": 14, "log_every": 2}
     train(recipe_from(recipe), tmp_path, tell=told.append)
