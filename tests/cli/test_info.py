@@ -39,6 +39,17 @@ def test_info_says_what_a_checkpoint_is(checkpoints: dict[str, str], run: Run) -
     assert "not stated" in text
 
 
+def test_info_says_how_each_stack_is_routed(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    translator("token", "target").save(tmp_path / "hybrid")
+    words = "encoder routed by token, decoder routed by target language"
+    assert f"kind       {words} (task-moe), encoder-" in run("info", tmp_path / "hybrid").out
+    assert run("info", tmp_path / "hybrid", "--json").table["routing"] == words
+    assert "kind       routed by target language (task" in run("info", checkpoints["target"]).out
+    assert "kind       dense (m2m_100), encoder-" in run("info", checkpoints["dense"]).out
+
+
 def test_info_says_who_was_assigned_by_hand(tmp_path: Path, run: Run) -> None:
     translator("static-target", "dense").save(tmp_path / "static")
     text = run("info", tmp_path / "static").out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.config import StackConfig
+from workbench.config import ModelConfig, RouterConfig, StackConfig
 
 
 def stack_in_words(stack: StackConfig) -> str:
@@ -17,14 +17,28 @@ def stack_in_words(stack: StackConfig) -> str:
     counts = _listed(stack.experts_by_layer or (stack.experts,))
     layers = _listed(stack.expert_layers)
     plural = "s" if len(stack.expert_layers) > 1 else ""
-    if router.task_key == "pair":
-        by = "pair of languages"
-    elif router.task_key:
-        by = f"{router.task_key} language"
-    else:
-        by = router.granularity
+    by = _looks_at(router)
     how = f"assigned by hand to each {by}" if router.assignment else f"chosen by {by}"
     return f"{depth}, {counts} experts in layer{plural} {layers}, {router.top_k} {how}"
+
+
+def routing_in_words(config: ModelConfig) -> str:
+    """How a network is routed, e.g. `encoder routed by token, decoder by target language`; or `dense`."""
+    ways = {name: _way(stack) for name, stack in config.stacks}
+    if len(set(ways.values())) == 1:
+        return next(iter(ways.values()))
+    return ", ".join(f"{name} {way}" for name, way in ways.items())
+
+
+def _way(stack: StackConfig) -> str:
+    return f"routed by {_looks_at(stack.router)}" if stack.router else "dense"
+
+
+def _looks_at(router: RouterConfig) -> str:
+    """What a router looks at: token, sentence, source language, target language or pair of languages."""
+    if router.task_key == "pair":
+        return "pair of languages"
+    return f"{router.task_key} language" if router.task_key else router.granularity
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
 def describe(name: str | Path) -> dict[str, Any]:
     """What `workbench info --json` says of a checkpoint, given by its directory or its hub id."""
     from workbench.checkpoint.components import parameters_by_component
+    from workbench.checkpoint.description import routing_in_words
     from workbench.checkpoint.directory import CARD, check_weights
     from workbench.checkpoint.hub import find_checkpoint, name_of
     from workbench.checkpoint.hub_config import model_type
@@ -52,6 +53,7 @@ def describe(name: str | Path) -> dict[str, Any]:
     return {
         "name": name_of(name, path),
         "model_type": model_type(config),
+        "routing": routing_in_words(config),
         "architecture": _architecture(config),
         "stacks": {name: _stack(stack) for name, stack in config.stacks},
         "languages": {code: find_language(code, among=(code,)).name for code in config.languages},
@@ -111,7 +113,7 @@ def _text(table: dict[str, Any]) -> str:
     tasks = table["tasks"]
     more = f", ... ({len(tasks)} in all)" if len(tasks) > 20 else ""
     facts = [
-        ("kind", f"{table['model_type']}, {table['architecture']}"),
+        ("kind", f"{table['routing']} ({table['model_type']}), {table['architecture']}"),
         *((name, _widths(stack)) for name, stack in table["stacks"].items()),
         ("languages", languages),
         ("tasks", ", ".join(tasks[:20]) + more),
