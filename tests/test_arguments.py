@@ -9,6 +9,7 @@ import pytest
 import workbench as wb
 from tests.models import EN_DE, captions, made_up, translator
 from workbench.arguments import as_count, as_list, as_texts
+from workbench.languages import find_language
 from workbench.subnetworks.extract import checked_tasks
 from workbench.subnetworks.prune import chosen_tasks
 
@@ -69,6 +70,53 @@ def test_one_batch_size_and_one_sentence() -> None:
     assert [speed.batch_size for speed in speeds.speeds] == [1]
 
 
+@pytest.mark.parametrize("given", [0, "4", 1.5, None, True])
+def test_batches_and_their_sizes_are_counts(given: Any) -> None:
+    with pytest.raises(wb.WorkbenchError, match=r"^batches is .*whole number, at least 1"):
+        wb.benchmark(translator(), 1, batches=given)
+    with pytest.raises(wb.WorkbenchError, match=r"^batch_sizes(\[0\])? is .*a whole number"):
+        wb.benchmark(translator(), [given])
+    with pytest.raises(wb.WorkbenchError, match="no batch size to measure"):
+        wb.benchmark(translator(), [])
+
+
+@pytest.mark.parametrize("given", [0, 1.5, "0.2", None, True, float("nan")])
+def test_what_is_kept_is_a_fraction(given: Any) -> None:
+    model = translator("token", "token")
+    for smaller in (wb.prune, wb.merge):
+        with pytest.raises(wb.WorkbenchError, match=r"^keep is .*above 0 and up to 1"):
+            smaller(model, made_up(model.config), keep=given)
+    if given is not None:
+        with pytest.raises(wb.WorkbenchError, match=r"^decoder_keep is .*above 0 and up to 1"):
+            wb.prune(model, made_up(model.config), decoder_keep=given, keep=0.5)
+
+
+@pytest.mark.parametrize("given", [None, "a.json", {}])
+def test_what_is_no_model_and_no_statistics_is_named(given: Any) -> None:
+    token, target = translator("token", "token"), translator("target", "target")
+    for smaller in (wb.prune, wb.merge):
+        with pytest.raises(wb.WorkbenchError, match=r"^usage is .*give statistics, as gather_stat"):
+            smaller(token, given, keep=0.5)
+        with pytest.raises(wb.WorkbenchError, match=r"^model is .*give a loaded model"):
+            smaller(given, made_up(token.config), keep=0.5)
+    with pytest.raises(wb.WorkbenchError, match=r"^model is .*give a loaded model"):
+        wb.extract(given, "en-de")
+    with pytest.raises(wb.WorkbenchError, match=r"^small is .*give a loaded model"):
+        wb.prove(target, given, "a dog", "en-de")
+
+
+@pytest.mark.parametrize("given", [None, 5, b"captions"])
+def test_what_is_no_name_is_named(given: Any) -> None:
+    with pytest.raises(wb.WorkbenchError, match="is no checkpoint: give its directory"):
+        wb.load(given)
+    with pytest.raises(wb.WorkbenchError, match=r"^name_or_path is .*name of a test set, or a"):
+        wb.load_testset(given, "en-de")
+    with pytest.raises(wb.WorkbenchError, match=r"is not a language: give text, e\.g\. en"):
+        find_language(given)
+    with pytest.raises(wb.WorkbenchError, match=r"is not a task. Give text such as en-de"):
+        wb.parse_task(given)
+
+
 def test_one_reference() -> None:
     routes = wb.trace_routes(translator("token", "token"), "a dog", "en", "de", "ein Hund")
     assert routes.translations == ("ein Hund",)
@@ -112,6 +160,8 @@ def test_results_are_equal_to_themselves_alone_and_their_text_is_one_line() -> N
     assert repr(usage) == "Usage(1 task, 2 layers of 4 experts)"
     assert repr(statistics) == "Statistics(6 tasks, 2 layers of 4 experts, of references)"
     assert repr(PAIR) == "TestSet(two, eng_Latn-deu_Latn, 2 sentences)"
-    for result in (routes, usage, statistics):
+    scores = wb.evaluate(model, PAIR, "bleu", resamples=0)
+    comparison = wb.Comparison(scores, {}, None, {})
+    for result in (routes, usage, statistics, scores, comparison):
         assert result == result
         assert len({result, result}) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from workbench.errors import WorkbenchError
@@ -31,6 +31,13 @@ def as_list(given: object, kinds: type | tuple[type, ...], name: str, noun: str)
     return found
 
 
+def as_one(given: object, kinds: type | tuple[type, ...], name: str, noun: str) -> Any:
+    """`given` if it is one of `kinds`, else WorkbenchError; `name` and `noun` as in `as_list`."""
+    if not isinstance(given, kinds):
+        raise WorkbenchError(f"{name} is {_shown(given)}: give {noun}.")
+    return given
+
+
 def as_texts(given: str | Iterable[str], name: str) -> list[str]:
     """One text or many as a list. Raises WorkbenchError as `as_list` does."""
     return as_list(given, str, name, "a text")
@@ -51,6 +58,17 @@ def as_count(given: object, name: str) -> int:
     if number < 1:
         raise WorkbenchError(f"{name} is {number}: it must be a whole number, at least 1.")
     return number
+
+
+def as_fraction(given: object, name: str, noun: str) -> float:
+    """`given` if it is a number above 0 and up to 1, else WorkbenchError; noun: what it is a fraction of."""
+    is_number = isinstance(given, Real) and not isinstance(given, bool)
+    if not is_number or not 0 < given <= 1:  # type: ignore[operator]
+        shown = f"{given:g}" if is_number else _shown(given)
+        raise WorkbenchError(
+            f"{name} is {shown}: give the fraction of {noun}, above 0 and up to 1."
+        )
+    return given  # type: ignore[return-value]
 
 
 def _shown(value: object) -> str:

@@ -369,8 +369,12 @@ def find_language(text: str, among: Sequence[str] | None = None) -> Language:
             ``ar``), the commonest of those is meant. Its codes may lie outside `LANGUAGES`.
 
     Raises:
-        UnknownLanguageError: nothing, or nothing in `among`, is written so.
+        UnknownLanguageError: nothing, or nothing in `among`, is written so; or it is no text.
     """
+    if not isinstance(text, str):
+        raise UnknownLanguageError(
+            f"{text!r:.40} is not a language: give text, e.g. en, eng_Latn or English."
+        )
     if among is not None and text in among:
         return _language_of(text)
     alias = _folded(text)

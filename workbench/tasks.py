@@ -52,6 +52,8 @@ def parse_task(text: str, among: Sequence[str] | None = None) -> Task:
         TaskError: there are not two languages.
         UnknownLanguageError: one of the two is not a language, or not one of the checkpoint's.
     """
+    if not isinstance(text, str):
+        raise TaskError(f"{text!r:.40} is not a task. Give text such as en-de.")
     error: UnknownLanguageError | None = None
     parts = _ARROW.sub("-", text).split("-")
     # A name may have a hyphen of its own (Luba-Kasai), so any of them may be the one between.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def find_checkpoint(name: str | Path, files: tuple[str, ...] = FILES) -> Path:
     Raises:
         CheckpointError: there is no such directory, and no such model on the hub or, offline, in its cache.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise CheckpointError(f"{name!r:.40} is no checkpoint: give its directory, or a hub id.")
     path = Path(name)
     found = None if isinstance(name, Path) or path.exists() else _HUB_ID.fullmatch(name)
     if not found or name.startswith((".", "~")):  # type: ignore[union-attr]

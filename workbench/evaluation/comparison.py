@@ -26,7 +26,7 @@ Format = Literal["text", "json", "latex"]
 LEVEL = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Scores and speeds of the same systems; the first is the baseline.
 

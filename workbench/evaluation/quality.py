@@ -44,7 +44,7 @@ class Score:
     length_ratio: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """All scores of an evaluation, with the test sets and what each system made of each.
 

@@ -10,7 +10,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from workbench.arguments import as_list, as_texts
+from workbench.arguments import as_count, as_list, as_texts
 from workbench.decoding.hardware import processors
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
@@ -96,11 +96,11 @@ def benchmark(
         WorkbenchError: the models share no direction, or a number is below 1.
     """
     systems = name_systems(models)
-    batch_sizes = as_list(batch_sizes, Integral, "batch_sizes", "a whole number")
-    if batches < 1 or not batch_sizes or min(batch_sizes) < 1:
-        raise WorkbenchError(
-            f"Batch sizes {batch_sizes} and {batches} batches: each must be at least 1."
-        )
+    given_sizes = as_list(batch_sizes, Integral, "batch_sizes", "a whole number")
+    batch_sizes = [as_count(size, "batch_sizes") for size in given_sizes]
+    batches = as_count(batches, "batches")
+    if not batch_sizes:
+        raise WorkbenchError("There is no batch size to measure: give at least one.")
     task = _task(list(systems.values()), source, target)
     given = _captions(task) if sentences is None else as_texts(sentences, "sentences")
     texts = [text for text in given if text.strip()]

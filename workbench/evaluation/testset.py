@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.arguments import as_count, as_list, as_texts
+from workbench.arguments import as_count, as_list, as_one, as_texts
 from workbench.errors import WorkbenchError
 from workbench.languages import UnknownLanguageError, find_language
 from workbench.tasks import Task, as_task
@@ -95,6 +96,7 @@ def load_testset(
     task = as_task(task)
     if limit is not None:
         limit = as_count(limit, "limit")
+    as_one(name_or_path, (str, os.PathLike), "name_or_path", "the name of a test set, or a path")
     name = str(name_or_path)
     path = Path(name_or_path)
     if name != CAPTIONS and not path.exists() and _is_sacrebleu(name):

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from workbench.arguments import as_one
 from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig, RouterConfig, StackConfig, StackName
 from workbench.decoding.translator import Translator
@@ -31,8 +32,9 @@ def extract(
     and a router over these. A stack routed by token or sentence keeps its experts, since any of them may be needed.
 
     Raises:
-        WorkbenchError: no task, a task the model does not translate, or no stack routed by task.
+        WorkbenchError: no model, no task, a task the model does not translate, or no stack routed by task.
     """
+    as_one(model, Translator, "model", "a loaded model")
     chosen = checked_tasks(model.config, tasks, model.name)
     choices = {
         stack: choices_of(

@@ -13,13 +13,13 @@ from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.tiles import ExpertWeights
-from workbench.routing.statistics import Statistics, routed_layers, statistics_of
+from workbench.routing.statistics import Statistics, routed_layers
 from workbench.routing.usage import Usage
 from workbench.subnetworks.alignment import aligned
 from workbench.subnetworks.cutting import build, cut_block, parameters_of, with_experts
 from workbench.subnetworks.grouping import Group, cosines, grouped_around
 from workbench.subnetworks.lineage import card_of_part, languages_of, provenance_of_part
-from workbench.subnetworks.prune import Layer, chosen_tasks, prunable_layers
+from workbench.subnetworks.prune import Layer, chosen_tasks, given_statistics, prunable_layers
 from workbench.subnetworks.selection import best_of_each_layer, check_fraction, counts_for
 from workbench.tasks import Task
 
@@ -68,7 +68,7 @@ def merge(
     Raises:
         WorkbenchError: as `prune`, or an unknown method.
     """
-    statistics = statistics_of(usage) if isinstance(usage, Usage) else usage
+    statistics = given_statistics(usage)
     if gates not in GATES:
         raise WorkbenchError(f"Unknown gates {gates!r}. Accepted: {', '.join(GATES)}.")
     groups = group_experts(model, statistics, tasks, keep, method)

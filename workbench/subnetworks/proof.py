@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from workbench.arguments import as_texts
+from workbench.arguments import as_one, as_texts
 from workbench.decoding.programs import LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
@@ -114,8 +114,10 @@ def prove(
         progress: called with (sentences done, sentences in all), each network counting.
 
     Raises:
-        WorkbenchError: there is nothing to compare, or the two do not have the same tokens.
+        WorkbenchError: there is nothing to compare, one is no model, or the two do not have the same tokens.
     """
+    for name, model in (("parent", parent), ("small", small)):
+        as_one(model, Translator, name, "a loaded model")
     task = as_task(task, parent.config.languages)
     texts = [text for text in as_texts(sources, "sources") if text.strip()]
     if not texts:

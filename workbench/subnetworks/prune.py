@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from workbench.arguments import as_one
 from workbench.config import ModelConfig, StackName
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -74,8 +75,8 @@ def prune(
         WorkbenchError: nothing is routed by token or sentence, the statistics are another model's or lack a
             task, or the budget is no fraction or less than the routers choose.
     """
-    statistics = statistics_of(usage) if isinstance(usage, Usage) else usage
     prunable_layers(model)
+    statistics = given_statistics(usage)
     chosen = chosen_tasks(model.config, tasks or statistics.tasks)
     by_key = select_experts(
         model.config,
@@ -124,12 +125,11 @@ def select_experts(
         raise WorkbenchError(
             "One threshold for all layers has one budget: give keep alone, or the algorithm separate."
         )
-    fractions: dict[StackName, float] = {
-        "encoder": keep if encoder_keep is None else encoder_keep,
-        "decoder": keep if decoder_keep is None else decoder_keep,
-    }
-    for fraction in fractions.values():
-        check_fraction(fraction)
+    budgets: dict[StackName, float | None] = {"encoder": encoder_keep, "decoder": decoder_keep}
+    fractions: dict[StackName, float] = {}
+    for stack, fraction in budgets.items():
+        fractions[stack] = keep if fraction is None else fraction
+        check_fraction(fractions[stack], "keep" if fraction is None else f"{stack}_keep")
     layers = _layers(config)
     places = {layer: i for i, layer in enumerate(routed_layers(config)[0])}
     found: dict[str, Kept] = {}
@@ -201,15 +201,23 @@ def prunable_layers(model: Translator) -> list[Layer]:
     """The layers whose experts are chosen by token or sentence, the encoder's first.
 
     Raises:
-        WorkbenchError: there is none.
+        WorkbenchError: there is none, or `model` is no model.
     """
-    layers = _layers(model.config)
+    layers = _layers(as_one(model, Translator, "model", "a loaded model").config)
     if not layers:
         kind = "dense" if model.config.is_dense else "routed by task: extract a task instead"
         raise WorkbenchError(
             f"{model.name} has no experts that are chosen by token or sentence: it is {kind}."
         )
     return layers
+
+
+def given_statistics(usage: Usage | Statistics) -> Statistics:
+    """`usage` as statistics. Raises WorkbenchError where it is neither."""
+    if isinstance(usage, Usage):
+        return statistics_of(usage)
+    noun = "statistics, as gather_statistics gives, or usage, as expert_usage does"
+    return as_one(usage, Statistics, "usage", noun)
 
 
 def chosen_tasks(config: ModelConfig, tasks: str | Task | Sequence[str | Task]) -> list[Task]:

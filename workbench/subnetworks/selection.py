@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from workbench.arguments import as_fraction
 from workbench.errors import WorkbenchError
 
 #: A fixed number in every layer; one threshold for all layers; one threshold for each stack.
@@ -33,12 +34,9 @@ def counts_for(keep: float, experts: Sequence[int], top_k: Sequence[int]) -> lis
     return counts
 
 
-def check_fraction(keep: float) -> None:
-    """Raise WorkbenchError unless `keep` lies in (0, 1]."""
-    if not 0 < keep <= 1:
-        raise WorkbenchError(
-            f"keep is {keep:g}: give the fraction of experts to keep, above 0 and up to 1."
-        )
+def check_fraction(keep: object, name: str = "keep") -> None:
+    """Raise WorkbenchError unless `keep`, the argument `name`, is a number in (0, 1]."""
+    as_fraction(keep, name, "experts to keep")
 
 
 def best_of_each_layer(
