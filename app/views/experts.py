@@ -4,68 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from app import session
 from app.widgets.direction import language_label
+from app.widgets.experts_charts import show_sentences, show_tasks, show_tokens
 from app.widgets.tracing import Asked, last_trace, start, under_way
 from app.widgets.typed import typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
-from workbench.figures.heat_map import expert_heat_map
-from workbench.figures.token_strip import token_strip
-from workbench.routing.trace import Routes
-from workbench.routing.usage import expert_usage
 from workbench.tasks import parse_task
 from workbench.wording import counted
-
-# A strip is as wide as its sentence is long: it scrolls, and the page does not.
-SCROLLED = "<style>[class*='st-key-strip-']{overflow-x:auto}</style>"
-GATE = "Gate: the weight of an expert's output, from 0 to 1.{mean} Layers, experts and positions are counted from 0."
-SHARE = st.column_config.NumberColumn("Share of the task's tokens", format="percent")
-COLUMNS = {
-    "sentence": None,  # there is one only
-    "task": "Task",
-    "stack": "Stack",
-    "layer": "Layer",
-    "position": "Position",
-    "token": "Token",
-    "rank": "Rank (0: first choice)",
-    "expert": "Expert",
-    "tokens": "Tokens that chose it",
-    "share": SHARE,
-}
-
-
-def show_tasks(routes: Routes) -> None:
-    """Heat maps, one a layer with experts, and their numbers."""
-    usage = expert_usage(routes).to_frame()
-    top_k = routes.frame.groupby("stack", observed=True)["rank"].max() + 1
-    st.caption(
-        "Counted over tokens at any rank, language and end tokens included, padding not."
-        " In the decoder a token is counted where it is read."
-    )
-    for stack, layers in routes.layers.items():
-        for layer in layers:
-            st.altair_chart(
-                expert_heat_map(usage, stack, layer, int(top_k[stack])), width="stretch"
-            )
-    with st.expander("The numbers"):
-        st.caption(
-            GATE.format(mean=" Mean over all tokens of the task, 0 for those that chose others.")
-        )
-        show_table(usage, "Mean gate")
-        st.download_button(
-            "CSV", usage.to_csv(index=False), "usage.csv", icon=":material/download:"
-        )
-
-
-def show_table(frame: pd.DataFrame, gate: str) -> None:
-    """The rows, with headers for a person. gate: what the column of that name holds."""
-    shown = frame.assign(task=[parse_task(str(task)).label for task in frame["task"]])
-    gates = st.column_config.NumberColumn(gate, format="%.3f")
-    st.dataframe(shown, hide_index=True, width="stretch", column_config={**COLUMNS, "gate": gates})
 
 
 def choose_source(place: Any, sources: list[str]) -> str:
@@ -82,31 +31,6 @@ def choose_source(place: Any, sources: list[str]) -> str:
             persist_state="session",
         )
     )
-
-
-def show_tokens(routes: Routes) -> None:
-    """One sentence's experts, token by token."""
-    frame = routes.to_frame()
-    tasks = frame.drop_duplicates("sentence").set_index("sentence")["task"].sort_index()
-    labels = {task: parse_task(task).label for task in tasks.unique()}
-    number = st.selectbox(
-        "Sentence",
-        list(tasks.index),
-        format_func=lambda n: (
-            f"{labels[tasks[n]]} · {routes.sources[n][:90]} → {routes.translations[n][:90]}"
-        ),
-    )
-    rows: pd.DataFrame = frame[frame["sentence"] == number]
-    st.html(SCROLLED)
-    for stack in routes.experts:
-        with st.container(key=f"strip-{stack}"):
-            st.altair_chart(token_strip(rows, stack), width="content")
-    with st.expander("The routing table of this sentence"):
-        st.caption(GATE.format(mean=""))
-        show_table(rows, "Gate")
-        st.download_button(
-            "CSV", rows.to_csv(index=False), "routes.csv", icon=":material/download:"
-        )
 
 
 st.title("Experts", anchor=False)
@@ -189,13 +113,18 @@ if found is not None:
         f" {'each of ' if several > 1 else ''}{counted(several, 'task')}",
         anchor=False,
     )
-    by_task, by_token = st.tabs(["Tasks", "Tokens"])
+    own = "translations of its own of "
+    own += "the bundled captions" if traced.lines is None else "typed text"
+    of = f"{traced.name}: {own}, {counted(len(routes.sources) // several, 'sentence')} in {counted(several, 'task')}"
+    by_task, by_sentence, by_token = st.tabs(["Tasks", "Sentences", "Tokens"])
     with by_task:
-        show_tasks(routes)
+        show_tasks(routes, traced, of)
+    with by_sentence:
+        show_sentences(routes, traced, of)
     with by_token:
-        show_tokens(routes)
+        show_tokens(routes, of)
 elif not under_way():
     st.caption(
-        "Trace translates the text in each task and shows which experts its tokens chose: a map of tasks and experts for"
-        " each layer, and a sentence token by token."
+        "Trace translates the text in each task and shows which experts its tokens chose: tasks by their experts and how"
+        " alike they are, beside chance; a map of sentences; a sentence token by token."
     )

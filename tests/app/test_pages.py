@@ -138,6 +138,29 @@ def test_own_text_is_traced_in_the_tasks_of_its_language() -> None:
     assert any("asked before" in text.value for text in test.caption)
 
 
+def test_a_trace_is_seen_by_task_by_sentence_and_by_token() -> None:
+    test = opened("experts")
+    test.slider[0].set_value(10).run()
+    test.multiselect[0].set_value(["eng_Latn-deu_Latn", "eng_Latn-fra_Latn"]).run()
+    ended(press(test, "Trace"), "tracing")
+    titles = {
+        "Usage": "Encoder layer 1: share of tokens per expert",
+        "Similarity": "Decoder layer 1: how alike tasks use its experts",
+        "Specialisation": "How much the choice of experts tells of the task",
+        "Chosen together": "Decoder layer 1: experts chosen together",
+    }
+    view = test.segmented_control(key="view")
+    assert view.options == list(titles)
+    for name, title in titles.items():
+        test.segmented_control(key="view").set_value(name).run()
+        assert not test.exception, test.exception
+        shown = [json.loads(chart.proto.spec)["title"] for chart in test.get("vega_lite_chart")]
+        assert title in [chart["text"] for chart in shown]
+    press(test, "Draw the map")  # of a network that routes by task
+    assert any("routes all sentences of a task alike" in text.value for text in test.info)
+    assert any("likes best" in heading.value for heading in test.subheader)
+
+
 def test_a_trace_is_cancelled_and_the_last_one_stays() -> None:
     test = opened("experts")
     everything = test.multiselect[0].value

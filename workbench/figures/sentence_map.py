@@ -11,6 +11,9 @@ from workbench.tasks import parse_task
 
 #: Name of the selection that `selectable` adds.
 BRUSH = "brush"
+_FILLED = [
+    shape for shape in theme.SHAPES if shape not in ("stroke", "wedge")
+]  # those with an area
 
 
 def sentence_map(
@@ -33,7 +36,7 @@ def sentence_map(
         "direction:N",
         title=None,
         scale=alt.Scale(domain=names, range=[theme.category(i) for i in range(len(names))]),
-        legend=alt.Legend(orient="top", columns=3, labelLimit=260, symbolOpacity=1),
+        legend=alt.Legend(orient="top", columns=2, labelLimit=260, symbolOpacity=1),
     )
     chart = (
         alt.Chart(frame)
@@ -47,7 +50,7 @@ def sentence_map(
                 title=None,
                 scale=alt.Scale(
                     domain=names,
-                    range=[theme.SHAPES[i % len(theme.SHAPES)] for i in range(len(names))],
+                    range=[_FILLED[i % len(_FILLED)] for i in range(len(names))],
                 ),
             ),
             opacity=alt.value(0.75),

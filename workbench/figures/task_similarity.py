@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -13,8 +12,9 @@ from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.tasks import parse_task
 
-_NUMBERED, _NAMED = 12, 40  # tasks that cells of a readable number, and names below, have room for
-_ROW, _LOW_ROW, _LOWEST = 30, 16, 5  # pixels of a row: of few tasks, of many, and of a great many
+_NUMBER = 30  # pixels that a number needs; in narrower cells there is none
+_FEW, _NAMED = 12, 40  # tasks whose rows are high, and those whose names all have room
+_ROW, _LOW_ROW, _LOWEST = 30, 20, 5  # pixels of a row: of few tasks, of many, and of a great many
 _TREE = 0.3  # width of the tree, of the map's
 
 
@@ -48,27 +48,26 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
         ["x", "x2", "y", "y2", "one", "two", "similarity", "divergence"]
     ]
     labels = json.dumps([parse_task(str(task)).label for task in tasks])
-    middle = [i + 0.5 for i in range(count)]
-    row = _ROW if count <= _NUMBERED else _LOW_ROW if count <= _NAMED else _LOWEST
-    axis: dict[str, Any] = {
-        "values": middle,
-        "labelExpr": f"{labels}[floor(datum.value)]",
-        "labelLimit": 220,
-        "labelOverlap": count > _NAMED,
-        "labelFlush": False,
-    }
-    right = count * (1 + _TREE) + 0.5
+    row = _ROW if count <= _FEW else _LOW_ROW if count <= _NAMED else _LOWEST
+    # Columns are in the rows' order, so that the rows' names will do.
     x = alt.X(
         "x:Q",
         title=None,
-        scale=alt.Scale(domain=[0, right], nice=False),
-        axis=alt.Axis(**axis, labelAngle=-45 if count <= _NAMED else -90, grid=False),
+        axis=None,
+        scale=alt.Scale(domain=[0, count * (1 + _TREE) + 0.5], nice=False),
     )
     y = alt.Y(
         "y:Q",
         title=None,
         scale=alt.Scale(domain=[0, count], nice=False, reverse=True),
-        axis=alt.Axis(**axis, grid=False),
+        axis=alt.Axis(
+            values=[i + 0.5 for i in range(count)],
+            labelExpr=f"{labels}[floor(datum.value)]",
+            labelLimit=220,
+            labelOverlap=count > _NAMED,
+            labelFlush=False,
+            grid=False,
+        ),
     )
     base = alt.Chart(cells).encode(
         x=x,
@@ -99,17 +98,19 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
             ),
         )
     ]
-    if count <= _NUMBERED:
-        layers.append(
-            base.transform_calculate(x="datum.x + 0.5", y="datum.y + 0.5")
-            .mark_text(fontSize=11)
-            .encode(
-                text=alt.Text("similarity:Q", format=".2f"),
-                color=alt.condition(
-                    "datum.similarity > 0.55", alt.value("#000000"), alt.value("#ffffff")
-                ),
-            )
+    layers.append(
+        base.transform_calculate(x="datum.x + 0.5", y="datum.y + 0.5")
+        .mark_text(
+            fontSize=11,
+            opacity=alt.ExprRef(f"width / {count * (1 + _TREE):.1f} >= {_NUMBER} ? 1 : 0"),
         )
+        .encode(
+            text=alt.Text("similarity:Q", format=".2f"),
+            color=alt.condition(
+                "datum.similarity > 0.55", alt.value("#000000"), alt.value("#ffffff")
+            ),
+        )
+    )
     tree = tree.assign(x=count + 0.15 + tree["depth"] * count * _TREE)
     layers.append(
         alt.Chart(tree)
@@ -120,7 +121,7 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
         alt.layer(*layers).properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: how alike tasks use its experts",
-                "1 less the Jensen-Shannon divergence in bits; the tree joins the most alike first, nearest the map",
+                "1 less the Jensen-Shannon divergence in bits; columns as rows; the tree joins the most alike first",
             ),
             width=theme.width_of(round(count * (1 + _TREE))),
             height=row * count,

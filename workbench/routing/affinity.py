@@ -34,9 +34,12 @@ def favourite_tokens(routes: Routes, most: int = 8, least: int = 5) -> pd.DataFr
     found["share"] = found["chosen"] / found["seen"]
     found["lift"] = found["share"] * found["tokens"] / found["load"]
     found = found[found["lift"] > 1]
-    found = found.assign(order=-found["chosen"] * np.log(found["lift"]))
-    found = found.sort_values([*layers, "expert", "order"], kind="stable")
-    found = found.groupby([*layers, "expert"], observed=True).head(most)
+    stacks = list(routes.layers)
+    found = found.assign(
+        order=-found["chosen"] * np.log(found["lift"]), place=found["stack"].map(stacks.index)
+    )
+    found = found.sort_values(["place", "layer", "expert", "order"], kind="stable")
+    found = found.groupby([*layers, "expert"], observed=True, sort=False).head(most)
     columns = [*layers, "expert", "token", "chosen", "seen", "share", "lift"]
     return found[columns].reset_index(drop=True)
 
