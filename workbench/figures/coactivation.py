@@ -60,7 +60,7 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
     )
     chance = (top_k - 1) / max(experts - 1, 1)
     return theme.styled(
-        alt.layer(cells, numbers).properties(
+        alt.layer(*((cells, numbers) if experts <= theme.NUMBERED else (cells,))).properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: experts chosen together",
                 f"Of the tokens that choose one, the share that choose the other: by chance {chance:.1%}",

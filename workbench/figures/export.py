@@ -7,6 +7,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import altair as alt
 import pandas as pd
 
 from workbench.errors import WorkbenchError
@@ -30,7 +31,8 @@ def export(chart: Any, data: pd.DataFrame, provenance: str, form: str) -> bytes:
         raise WorkbenchError(f"A figure is written as {', '.join(FORMATS)}, not as {form!r}.")
     if form == "csv":
         return data.to_csv(index=False).encode()
-    specification = with_provenance(chart.to_dict(), provenance)
+    with alt.data_transformers.enable("default", max_rows=None):  # 200 tasks are 40,000 pairs
+        specification = with_provenance(chart.to_dict(), provenance)
     if form == "json":
         return json.dumps(specification, ensure_ascii=False, indent=1).encode()
     import vl_convert

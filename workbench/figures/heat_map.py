@@ -77,7 +77,7 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
         color=alt.condition("datum.share > 0.2", alt.value("#000000"), alt.value("#ffffff")),
     )
     return theme.styled(
-        alt.layer(cells, numbers).properties(
+        alt.layer(*((cells, numbers) if experts <= theme.NUMBERED else (cells,))).properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: share of tokens per expert",
                 f"Each token chooses {top_k} of {experts}: by chance {100 * top_k / experts:.3g}% per expert",

@@ -98,23 +98,24 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
             ),
         )
     ]
-    layers.append(
-        base.transform_calculate(x="datum.x + 0.5", y="datum.y + 0.5")
-        .mark_text(
-            fontSize=11,
-            opacity=alt.ExprRef(f"width / {count * (1 + _TREE):.1f} >= {_NUMBER} ? 1 : 0"),
+    if count <= _NAMED:
+        layers.append(
+            base.transform_calculate(x="datum.x + 0.5", y="datum.y + 0.5")
+            .mark_text(
+                fontSize=11,
+                opacity=alt.ExprRef(f"width / {count * (1 + _TREE):.1f} >= {_NUMBER} ? 1 : 0"),
+            )
+            .encode(
+                text=alt.Text("similarity:Q", format=".2f"),
+                color=alt.condition(
+                    "datum.similarity > 0.55", alt.value("#000000"), alt.value("#ffffff")
+                ),
+            )
         )
-        .encode(
-            text=alt.Text("similarity:Q", format=".2f"),
-            color=alt.condition(
-                "datum.similarity > 0.55", alt.value("#000000"), alt.value("#ffffff")
-            ),
-        )
-    )
     tree = tree.assign(x=count + 0.15 + tree["depth"] * count * _TREE)
     layers.append(
         alt.Chart(tree)
-        .mark_line(color=theme.FAINT, strokeWidth=1.5)
+        .mark_line(color=theme.FAINT, strokeWidth=1.5 if count <= _NAMED else 0.6)
         .encode(x=x, y=y, detail="branch:N", order="step:Q")
     )
     return theme.styled(

@@ -32,6 +32,8 @@ SEQUENTIAL: Final = "viridis"
 FAINT: Final = "#767676"
 #: Pixels of a plot without cells across, where it is exported; the app stretches every figure to its page.
 WIDTH: Final = 460
+#: Cells across that may have numbers; with more there is no page wide enough, and drawing them takes long.
+NUMBERED: Final = 48
 _CELL, _NARROWEST, _WIDEST = 34, 300, 900
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 

@@ -1,0 +1,155 @@
+"""Charts of how tasks, sentences and tokens are routed, and the files of any chart."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.figures.coactivation import coactivation_map
+from workbench.figures.export import FORMATS, export, provenance_line
+from workbench.figures.sentence_map import BRUSH, sentence_map
+from workbench.figures.specialization import specialization_chart
+from workbench.figures.task_similarity import task_similarity_map
+from workbench.languages import LANGUAGES
+
+TASKS = ("eng_Latn-deu_Latn", "deu_Latn-eng_Latn", "eng_Latn-fra_Latn", "fra_Latn-eng_Latn")
+
+
+def pairs(divergence: np.ndarray, tasks: tuple[str, ...] = TASKS) -> pd.DataFrame:
+    """A table of similarity as the workbench gives it."""
+    count = len(tasks)
+    return pd.DataFrame(
+        {
+            "stack": "decoder",
+            "layer": 1,
+            "task": np.repeat(tasks, count),
+            "other": np.tile(tasks, count),
+            "divergence": divergence.reshape(-1),
+            "similarity": 1 - divergence.reshape(-1),
+        }
+    )
+
+
+BY_TARGET = np.array(
+    [[0, 0.8, 0.1, 0.9], [0.8, 0, 0.9, 0.2], [0.1, 0.9, 0, 0.8], [0.9, 0.2, 0.8, 0]]
+)
+SPECIALIZATION = pd.DataFrame(
+    {
+        "stack": ["encoder", "decoder"],
+        "layer": [1, 1],
+        "information": [0.1, 1.5],
+        "information_chance": [0.01, 0.02],
+        "information_p": [0.2, 0.005],
+        "divergence": [0.05, 0.8],
+        "divergence_chance": [0.01, 0.01],
+        "load_entropy": [0.99, 0.7],
+    }
+)
+TOGETHER = pd.DataFrame(
+    [("encoder", 1, i, j, 5 * (i != j), 0.5 * (i != j)) for i in range(3) for j in range(3)],
+    columns=["stack", "layer", "expert", "other", "tokens", "share"],
+)
+POINTS = pd.DataFrame(
+    {
+        "sentence": range(4),
+        "task": TASKS,
+        "x": [0.0, 1.0, 0.5, 2.0],
+        "y": [1.0, 1.5, 0.0, 0.2],
+        "source": ["A", "Ein", "A", "Un"],
+        "translation": ["Ein", "A", "Un", "رجل"],
+    }
+)
+
+
+def drawn(chart: Any) -> str:
+    """The chart as SVG."""
+    return export(chart, pd.DataFrame(), "where it is from", "svg").decode()
+
+
+def test_tasks_that_are_alike_stand_side_by_side() -> None:
+    table = pairs(BY_TARGET)
+    specification = task_similarity_map(table, "decoder", 1).to_dict()
+    cells = next(iter(specification["datasets"].values()))
+    order = dict(sorted((row["y"], row["one"]) for row in cells))
+    # Either group may come first, and either of its tasks.
+    names = list(order.values())
+    assert {frozenset(names[:2]), frozenset(names[2:])} == {
+        frozenset({"English → German", "English → French"}),
+        frozenset({"German → English", "French → English"}),
+    }
+    picture = drawn(task_similarity_map(table, "decoder", 1))
+    assert "0.90" in picture and "where it is from" in picture
+    with pytest.raises(WorkbenchError, match="no encoder layer 1"):
+        task_similarity_map(table, "encoder", 1)
+    with pytest.raises(WorkbenchError, match="two or more"):
+        task_similarity_map(table[:1], "decoder", 1)
+
+
+def test_a_task_without_routes_is_left_out() -> None:
+    divergence = BY_TARGET.copy()
+    divergence[3] = divergence[:, 3] = np.nan
+    cells = task_similarity_map(pairs(divergence), "decoder", 1).to_dict()["datasets"]
+    assert len(next(iter(cells.values()))) == 9
+
+
+def test_specialisation_shows_what_was_told_and_the_chance_of_it() -> None:
+    chart = specialization_chart(SPECIALIZATION, 4)
+    picture = drawn(chart)
+    assert "1.50" in picture and "at most 2.00 bits for 4 tasks" in picture
+    with pytest.raises(WorkbenchError, match="two tasks"):
+        specialization_chart(SPECIALIZATION.assign(information=np.nan), 1)
+
+
+def test_experts_chosen_together_and_their_chance() -> None:
+    assert "by chance 50.0%" in drawn(coactivation_map(TOGETHER, "encoder", 1, 2))
+    with pytest.raises(WorkbenchError, match="several experts"):
+        coactivation_map(TOGETHER, "decoder", 1, 2)
+
+
+def test_a_map_of_sentences_can_be_selected_from() -> None:
+    still, chosen = (sentence_map(POINTS, "encoder", 1, s).to_dict() for s in (False, True))
+    assert "params" not in still and chosen["params"][0]["name"] == BRUSH
+    assert "French → English" in drawn(sentence_map(POINTS, "encoder", 1))
+    with pytest.raises(WorkbenchError, match="no sentences"):
+        sentence_map(POINTS[:0], "encoder", 1)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_figure_is_written_in_every_form(form: str) -> None:
+    line = provenance_line("captions-token-moe", "60 captions")
+    written = export(sentence_map(POINTS, "encoder", 1), POINTS, line, form)
+    start = {
+        "svg": b"<svg",
+        "pdf": b"%PDF",
+        "png": b"\x89PNG",
+        "csv": b"sentence,task,",
+        "json": b"{",
+    }
+    assert written.startswith(start[form])
+    if form == "json":
+        assert json.loads(written)["vconcat"][1]["mark"]["text"] == line
+        alt.Chart.from_json(json.dumps(json.loads(written)["vconcat"][0]))  # a chart still
+    if form in ("svg", "csv"):
+        assert "رجل" in export(sentence_map(POINTS, "encoder", 1), POINTS, line, "csv").decode()
+
+
+def test_two_hundred_tasks_are_drawn_whole() -> None:
+    codes = [language.code for language in LANGUAGES if language.code != "eng_Latn"][:100]
+    tasks = tuple(f"eng_Latn-{code}" for code in codes) + tuple(f"{c}-eng_Latn" for c in codes)
+    made = np.random.default_rng(0).random((200, 200))
+    divergence = (made + made.T) / 2
+    np.fill_diagonal(divergence, 0)
+    table = pairs(divergence, tasks)
+    written = json.loads(export(task_similarity_map(table, "decoder", 1), table, "", "json"))
+    assert max(map(len, written["datasets"].values())) == 40_000
+
+
+def test_an_unknown_form_is_named() -> None:
+    with pytest.raises(WorkbenchError, match="svg, pdf, png, csv, json, not as 'gif'"):
+        export(alt.Chart(), POINTS, "", "gif")
