@@ -37,6 +37,7 @@ page = st.navigation(
         st.Page(_PAGES / "experts.py", title="Experts", icon=":material/grid_view:"),
         st.Page(_PAGES / "subnetworks.py", title="Sub-networks", icon=":material/content_cut:"),
         st.Page(_PAGES / "compare.py", title="Compare", icon=":material/balance:"),
+        st.Page(_PAGES / "runs.py", title="Runs", icon=":material/show_chart:"),
         st.Page(_PAGES / "checkpoints.py", title="Checkpoints", icon=":material/inventory_2:"),
         st.Page(_to_first, title="Translate", url_path="translate", visibility="hidden"),
     ],
