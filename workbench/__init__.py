@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.evaluation.speed import Speeds, benchmark
     from workbench.evaluation.testset import TestSet, load_testset
     from workbench.routing.gathering import gather_statistics
+    from workbench.routing.interventions import WhatIf, intervene
     from workbench.routing.similarity import similarity
     from workbench.routing.specialization import specialization
     from workbench.routing.statistics import Statistics
@@ -53,6 +54,8 @@ _HOMES = {
     "trace_routes": "workbench.routing.trace",
     "Usage": "workbench.routing.usage",
     "expert_usage": "workbench.routing.usage",
+    "WhatIf": "workbench.routing.interventions",
+    "intervene": "workbench.routing.interventions",
     "similarity": "workbench.routing.similarity",
     "specialization": "workbench.routing.specialization",
     "Statistics": "workbench.routing.statistics",
@@ -81,6 +84,7 @@ __all__ = [
     "Translation",
     "Translator",
     "Usage",
+    "WhatIf",
     "WorkbenchError",
     "benchmark",
     "compare",
@@ -88,6 +92,7 @@ __all__ = [
     "expert_usage",
     "extract",
     "gather_statistics",
+    "intervene",
     "load",
     "load_testset",
     "merge",

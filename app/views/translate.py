@@ -12,6 +12,7 @@ from app.widgets import tokens
 from app.widgets.address import keep
 from app.widgets.direction import choose_direction
 from app.widgets.typed import typed_sentences
+from app.widgets.what_if import Change, choose_change
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 
@@ -33,6 +34,7 @@ MOST_IN_ADDRESS = 1_000
 class Result:
     """What one checkpoint made of the text."""
 
+    name: str
     lines: tuple[str, ...]
     translations: tuple[Translation, ...]
     routes: Routes | None
@@ -40,10 +42,14 @@ class Result:
     source_lengths: tuple[int, ...]  # in tokens
 
 
-def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
+def translate(
+    name: str, lines: tuple[str, ...], task: Task, change: Change | None = None
+) -> Result | str:
     """The checkpoint's result, or what went wrong."""
     try:
         model = session.load(session.checkpoints()[name])
+        if change is not None:
+            model = change.of(model)
         with st.spinner(f"{name}: translating (the first time for a shape, compiling)"):
             made = model.translate(lines, task.source, task.target)
             routes = None
@@ -52,17 +58,20 @@ def translate(name: str, lines: tuple[str, ...], task: Task) -> Result | str:
 
                 routes = trace_routes(model, lines, task.source, task.target, references=made)
         lengths = map(len, model.tokenizer.encode_sources(list(lines), task.source))
-        return Result(lines, tuple(made), routes, task, tuple(lengths))
+        return Result(model.name, lines, tuple(made), routes, task, tuple(lengths))
     except WorkbenchError as error:
         return str(error)
 
 
-def show(name: str, result: Result | str, stack: str, layer: int) -> None:
+def show(name: str, result: Result | str, stack: str, layer: int, note: str = "") -> None:
     """One checkpoint's column."""
-    st.subheader(name, anchor=False)
     if isinstance(result, str):
+        st.subheader(name, anchor=False)
         st.error(result, icon=":material/error:")
         return
+    st.subheader(result.name, anchor=False)
+    if note:
+        st.markdown(note)
     import jax  # loaded with the translator by now
 
     made = [t for t in result.translations if t.token_ids]
@@ -206,8 +215,24 @@ if "translated" in st.session_state:
                 else ""
             )
         )
+        routed = {
+            n: configs[n]
+            for n, r in results.items()
+            if n in configs and not isinstance(r, str) and r.routes
+        }
+        if routed and (found := choose_change(routed)) is not None:
+            name, change = found
+            changed = translate(name, results[name].lines, done, change)
+            results = {name: results[name], f"{name}, changed": changed}
+            st.session_state["translated"] = st.session_state["translated"][0], results
     for column, (name, result) in zip(
         st.columns(len(results), gap="large"), results.items(), strict=True
     ):
         with column:
-            show(name, result, stack, layer)
+            note = ""
+            if name not in configs and not isinstance(result, str):
+                original = next(iter(results.values()))
+                pairs = zip(result.translations, original.translations, strict=True)
+                differ = sum(new.text != old.text for new, old in pairs)
+                note = f"{differ} of {len(result.lines)} differ from the original's."
+            show(name, result, stack, layer, note)

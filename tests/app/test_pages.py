@@ -33,7 +33,7 @@ def press(test: AppTest, label: str) -> AppTest:
     return test
 
 
-@pytest.mark.parametrize("page", ["translate", "experts", "subnetworks", "compare", "checkpoints"])
+@pytest.mark.parametrize("page", ["translate", "experts", "subnetworks", "compare", "runs", "checkpoints"])
 def test_a_page_opens_and_computes_nothing_uninvited(page: str) -> None:
     test = opened(page)
     assert test.title[0].value
@@ -109,6 +109,33 @@ def test_a_swap_takes_the_translation_of_the_text_along_and_the_tinted_layer_sta
     shown = test.text_area[0].value
     press(test, "Swap languages")
     assert test.text_area[0].value == shown, "no translation of this text is shown"
+
+
+def test_what_if_another_tasks_experts_translate_or_some_are_off() -> None:
+    test = opened("translate")
+    test.multiselect(key="with").set_value(["captions-task-moe"]).run()
+    press(test, "Translate")
+    name, (_, results) = "captions-task-moe", test.session_state["translated"]
+    original = results[name]
+    test.selectbox(key=f"what-if decoder {name}").set_value("fra_Latn").run()
+    press(test, "Translate again")
+    _, results = test.session_state["translated"]
+    changed = results[f"{name}, changed"]
+    assert list(results) == [name, f"{name}, changed"] and results[name] is original
+    assert changed.name == f"{name}: decoder as fra_Latn"
+    gates = [r.routes.to_frame().set_index("stack").loc["decoder"] for r in (original, changed)]
+    assert set(gates[0]["expert"]).isdisjoint(gates[1]["expert"])
+    test.selectbox(key=f"what-if decoder {name}").set_value("its own task").run()
+    first, *others = sorted(set(gates[0]["expert"]))
+    test.multiselect(key=f"what-if experts {name} ('decoder', 1)").set_value([first]).run()
+    press(test, "Translate again")
+    _, results = test.session_state["translated"]
+    left = results[f"{name}, changed"].routes.to_frame()
+    assert first not in set(left.loc[left["stack"] == "decoder", "expert"]) >= set(others)
+    assert any("of 3 differ from the original" in text.value for text in test.markdown)
+    test.multiselect(key=f"what-if experts {name} ('decoder', 1)").set_value(list(range(16))).run()
+    press(test, "Translate again")
+    assert test.error[0].value == "No expert of decoder layer 1 would be left."
 
 
 def test_tokens_run_as_their_script_does_and_marks_as_latin() -> None:

@@ -46,6 +46,8 @@ class Router(nnx.Module):
 
     groups: the expert that each column of the gate belongs to, where experts were merged; empty: its own.
     Where experts of a task router were cut away, `remainder` [keys] is the logit of all of those together.
+    off, reads: what an intervention sets: experts that are never chosen, and the row that a task router reads
+    whatever the task; neither is part of a checkpoint.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Router(nnx.Module):
         self.experts = experts
         self.groups = groups
         self.assignment = config.assignment
+        self.off: tuple[int, ...] = ()
+        self.reads: int | None = None
         self.remainder = nnx.Param(jnp.full(len(config.keys), NEVER)) if config.remainder else None
         if config.assignment:
             return
@@ -87,6 +91,8 @@ class Router(nnx.Module):
 
     def __call__(self, states: jax.Array, sentence: jax.Array, task_ids: jax.Array) -> Routing:
         """Choose experts for `states` [B, T, D], given sentence vectors [B, D] and task ids [B]."""
+        if self.reads is not None:
+            task_ids = jnp.full_like(task_ids, self.reads)
         if self.assignment:
             return assigned(
                 jnp.asarray(self.assignment, jnp.int32)[task_ids][:, None], self.experts
@@ -100,6 +106,8 @@ class Router(nnx.Module):
         logits = seen.astype(jnp.float32) @ self.kernel[...].astype(jnp.float32)
         if self.groups:
             logits = grouped_logits(logits, self.groups)
+        if self.off:
+            logits = logits.at[..., jnp.asarray(self.off)].set(NEVER)
         elsewhere = None if self.remainder is None else self.remainder[...][task_ids][:, None]
         return choose(logits, self.top_k, self.unit_gates, elsewhere)
 

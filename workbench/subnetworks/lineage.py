@@ -7,6 +7,8 @@ from typing import Any
 
 from workbench.checkpoint.model_card import inherited_front_matter, split_card, usage, without_usage
 from workbench.decoding.translator import Translator
+from workbench.errors import WorkbenchError
+from workbench.routing.interventions import WhatIf
 from workbench.tasks import Task
 
 
@@ -30,7 +32,13 @@ def card_with_parent(name: str, made: str, card: str, tasks: Sequence[Task]) -> 
 def provenance_of_part(
     model: Translator, operation: str, tasks: Sequence[Task], **facts: Any
 ) -> dict[str, Any]:
-    """What was done to which parent for which tasks, with further `facts`."""
+    """What was done to which parent for which tasks, with further `facts`.
+
+    Raises:
+        WorkbenchError: the parent is a what-if, which no file describes.
+    """
+    if isinstance(model, WhatIf):
+        raise WorkbenchError(f"{model.name} is a what-if: {operation} the original instead.")
     return {
         "operation": operation,
         "tasks": [str(task) for task in tasks],
