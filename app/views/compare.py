@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs, session
+from app.widgets.charts import show_menu
 from app.widgets.direction import choose_direction
 from app.widgets.watching import watch
 from workbench.checkpoint.components import parameters_by_component
@@ -159,7 +160,11 @@ def show(results: Sequence[Measured], testset: TestSet) -> None:
         latency = speeds[speeds["batch_size"] == 1][["system", "p50_ms"]]
         first = scores[scores["metric"] == metrics[0]][["system", "score"]]
         points = first.merge(latency, on="system")
-        st.altair_chart(quality_against_latency(points, metrics[0], conditions), width="stretch")
+        chart = quality_against_latency(points, metrics[0], conditions)
+        st.altair_chart(chart, width="stretch")
+        show_menu(
+            chart, points, "quality-latency", f"{testset.task.label}, {len(testset)} captions"
+        )
     differing: list[dict[str, str]] = []
     if len(results) > 1:
         differing = [

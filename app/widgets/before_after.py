@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.widgets.charts import show_chart
 from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.figures.sizes import component_bars
@@ -32,8 +33,8 @@ def show_totals(before: ModelConfig, after: ModelConfig) -> None:
     )
 
 
-def show_components(place: Any, before: ModelConfig, after: ModelConfig) -> None:
-    """In `place`, the parameters of each component of both networks."""
+def show_components(place: Any, before: ModelConfig, after: ModelConfig, of: str) -> None:
+    """In `place`, the parameters of each component of both networks. of: what a line of provenance calls them."""
     counts = parameters_by_component(before), parameters_by_component(after)
     sizes = pd.DataFrame(
         [
@@ -43,4 +44,5 @@ def show_components(place: Any, before: ModelConfig, after: ModelConfig) -> None
             if any(both[component] for both in counts)
         ]
     )
-    place.altair_chart(component_bars(sizes), width="stretch")
+    with place:
+        show_chart(component_bars(sizes), sizes, "components", of)

@@ -60,7 +60,7 @@ def show_kept(model: Translator, task: Task) -> None:
             left.caption(
                 f"The {stack} is routed by {routed.router.granularity}: it keeps all its experts."
             )
-    show_components(right, model.config, after)
+    show_components(right, model.config, after, f"{model.name}, extracted for {task.label}")
 
 
 def cut(job: jobs.Job, model: Translator, task: Task) -> None:

@@ -13,6 +13,7 @@ import streamlit as st
 from app import jobs
 from app.widgets.address import begin_many, keep
 from app.widgets.before_after import show_components, show_totals
+from app.widgets.charts import show_chart
 from app.widgets.loss import show_loss
 from app.widgets.plans import LIST, STATISTICS, Plan, plan_merging, plan_pruning
 from app.widgets.saving import offer
@@ -120,8 +121,11 @@ def show_plan(model: Translator, plan: Plan) -> None:
     """Sizes before and after, and what becomes of every expert."""
     show_totals(model.config, plan.config)
     left, right = st.columns(2, gap="large")
-    left.altair_chart(kept_experts_map(fates(model.config, plan.groups)), width="stretch")
-    show_components(right, model.config, plan.config)
+    of = f"{model.name}: {plan.words}"
+    frame = fates(model.config, plan.groups)
+    with left:
+        show_chart(kept_experts_map(frame), frame, "kept-experts", of)
+    show_components(right, model.config, plan.config, of)
 
 
 def press(how: str, plan: Plan, name: str, busy: bool) -> bool:

@@ -35,7 +35,7 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
         "system:N",
         title=None,
         scale=alt.Scale(domain=names, range=[theme.category(i) for i in range(len(names))]),
-        legend=alt.Legend(orient="bottom", columns=1, labelLimit=260),
+        legend=alt.Legend(orient="top", columns=1, labelLimit=260),
     )
     shape = alt.Shape(
         "system:N",
