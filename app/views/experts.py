@@ -10,11 +10,13 @@ from app import session
 from app.widgets.direction import language_label
 from app.widgets.experts_charts import show_sentences, show_tasks, show_tokens
 from app.widgets.tracing import Asked, last_trace, start, under_way
-from app.widgets.typed import typed_sentences
+from app.widgets.typed import offer_file, typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
 from workbench.tasks import parse_task
 from workbench.wording import counted
+
+MOST_CHARACTERS = 20_000
 
 
 def choose_source(place: Any, sources: list[str]) -> str:
@@ -67,8 +69,9 @@ if where == "My own":
         key="own-text",
         persist_state="session",
         height=120,
-        max_chars=20_000,
+        max_chars=MOST_CHARACTERS,
     )
+    offer_file(right, "own-text", MOST_CHARACTERS)
     lines = tuple(sentence for sentence in typed_sentences(written) if sentence)
 else:
     count = right.slider(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import streamlit as st
 
 from app import session
 from app.widgets import tokens
 from app.widgets.address import keep
 from app.widgets.direction import choose_direction
-from app.widgets.typed import typed_sentences
+from app.widgets.typed import offer_file, typed_sentences
 from app.widgets.what_if import Change, choose_change
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
@@ -158,7 +159,11 @@ written = st.text_area(
 )
 keep("text", written if len(written) <= MOST_IN_ADDRESS else EXAMPLE, EXAMPLE)
 lines = typed_sentences(written) if written.strip() else ()
-invited = st.button("Translate", type="primary", icon=":material/translate:", disabled=not lines)
+buttons = st.container(horizontal=True)
+invited = buttons.button(
+    "Translate", type="primary", icon=":material/translate:", disabled=not lines
+)
+offer_file(buttons, "text", MOST_CHARACTERS)
 asked = (tuple(chosen), task, lines)
 if invited:
     st.session_state["translated text"] = written
@@ -236,3 +241,14 @@ if "translated" in st.session_state:
                 differ = sum(new.text != old.text for new, old in pairs)
                 note = f"{differ} of {len(result.lines)} differ from the original's."
             show(name, result, stack, layer, note)
+    sound = [result for result in results.values() if not isinstance(result, str)]
+    if sound:
+        made = {result.name: [t.text for t in result.translations] for result in sound}
+        table = pd.DataFrame({"source": sound[0].lines, **made})
+        st.download_button(
+            "Translations as TSV",
+            lambda: table.to_csv(sep="\t", index=False),
+            "translations.tsv",
+            icon=":material/download:",
+            on_click="ignore",
+        )

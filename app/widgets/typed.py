@@ -1,7 +1,14 @@
-"""Text that a person typed."""
+"""Text that a person typed, or took from a file."""
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+import streamlit as st
+
+from workbench.errors import WorkbenchError
+from workbench.text.corpus import CorpusWarning, split_lines
 from workbench.text.segmentation import split_sentences
 
 
@@ -12,3 +19,39 @@ def typed_sentences(written: str) -> tuple[str, ...]:
     """
     lines = (split_sentences(line, lambda _: True) or [""] for line in written.split("\n"))
     return tuple(sentence.strip() for line in lines for sentence in line)
+
+
+def offer_file(place: Any, key: str, most: int) -> None:
+    """A menu that puts a text file into the text box `key`, which takes `most` characters."""
+    with place.popover("From a file", icon=":material/upload_file:", key=f"{key} from a file"):
+        st.file_uploader(
+            "A text file in UTF-8", "txt", key=f"{key} file", on_change=_take, args=(key, most)
+        )
+        for say, text in st.session_state.get(f"{key} said", ()):
+            getattr(st, say)(text)
+
+
+def _take(key: str, most: int) -> None:
+    state = st.session_state
+    state[f"{key} said"] = []
+    file = state[f"{key} file"]
+    if file is None:  # taken away again; the text stays
+        return
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", CorpusWarning)
+        try:
+            text = "\n".join(split_lines(file.getvalue(), file.name))
+        except WorkbenchError as error:
+            state[f"{key} said"] = [("error", str(error))]
+            return
+    if len(text) > most:
+        state[f"{key} said"] = [
+            (
+                "error",
+                f"{file.name} has {len(text):,} characters, and there is room for {most:,} here. The command line"
+                " takes any length.",
+            )
+        ]
+        return
+    state[f"{key} said"] = [("warning", str(warning.message)) for warning in said]
+    state[key] = text

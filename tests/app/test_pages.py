@@ -33,7 +33,9 @@ def press(test: AppTest, label: str) -> AppTest:
     return test
 
 
-@pytest.mark.parametrize("page", ["translate", "experts", "subnetworks", "compare", "runs", "checkpoints"])
+@pytest.mark.parametrize(
+    "page", ["translate", "experts", "subnetworks", "compare", "runs", "checkpoints"]
+)
 def test_a_page_opens_and_computes_nothing_uninvited(page: str) -> None:
     test = opened(page)
     assert test.title[0].value
@@ -109,6 +111,24 @@ def test_a_swap_takes_the_translation_of_the_text_along_and_the_tinted_layer_sta
     shown = test.text_area[0].value
     press(test, "Swap languages")
     assert test.text_area[0].value == shown, "no translation of this text is shown"
+
+
+def test_a_file_becomes_the_text_or_says_why_not() -> None:
+    test = opened("translate")
+    test.file_uploader[0].upload("a.txt", "Ein Hund.\r\n\r\nZwei 😀\n".encode()).run()
+    assert test.text_area[0].value == "Ein Hund.\n\nZwei 😀"
+    test.file_uploader[0].upload("b.txt", b"Hund \xff\n").run()
+    assert test.text_area[0].value == "Hund �"
+    assert "b.txt: not UTF-8 in line 1" in test.warning[0].value
+    test.file_uploader[0].upload("c.txt", b"\xff\xfeH\x00").run()
+    assert test.error[0].value == "c.txt is UTF-16 or UTF-32 text. Save it as UTF-8."
+    test.file_uploader[0].upload("d.txt", b"a" * 100_001).run()
+    assert "d.txt has 100,001 characters, and there is room for 100,000" in test.error[0].value
+    assert test.text_area[0].value == "Hund �" and not test.warning
+    test = opened("experts")
+    test.segmented_control(key="whose-text").set_value("My own").run()
+    test.file_uploader[0].upload("a.txt", b"A dog.").run()
+    assert test.text_area(key="own-text").value == "A dog."
 
 
 def test_what_if_another_tasks_experts_translate_or_some_are_off() -> None:
