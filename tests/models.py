@@ -49,6 +49,16 @@ def tiny_tokenizer() -> Tokenizer:
     return Tokenizer.train([line for code in LANGUAGES for line in captions(code)], 500, LANGUAGES)
 
 
+@cache
+def long_captions(language: str = "eng_Latn") -> tuple[str, ...]:
+    """The captions of 33 to 48 tokens. A network of 64 positions has room for all that may be written of them at
+    once: a search of one shape, which is one program to compile, where others take two or more.
+    """
+    lines = captions(language)
+    lengths = map(len, tiny_tokenizer().encode_sources(list(lines), language))
+    return tuple(line for line, length in zip(lines, lengths, strict=True) if 32 < length <= 48)
+
+
 def stack(
     routing: str,
     width: int = 24,

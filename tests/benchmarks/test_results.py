@@ -12,7 +12,7 @@ from benchmarks.results.counts import Scored, bleu, load_all, sentence_counts, w
 from benchmarks.results.page import PAGE, page
 from benchmarks.results.proofs import load_proofs, prove_all
 from benchmarks.results.tables import average, contrast, half_width, main_table
-from tests.models import captions, translator
+from tests.models import captions, long_captions, translator
 
 TASKS = ("eng_Latn-deu_Latn", "deu_Latn-eng_Latn")
 
@@ -87,7 +87,7 @@ def test_every_direction_is_proved(tmp_path) -> None:  # type: ignore[no-untyped
     model = translator("target", "target")
     model.save(tmp_path / "model")
     for language in model.config.languages:
-        lines = "".join(f"{line}\n" for line in captions(language)[:4])
+        lines = "".join(f"{line}\n" for line in long_captions(language)[:4])
         (tmp_path / f"few.{language}").write_text(lines, encoding="utf-8")
     found = prove_all(tmp_path / "model", tmp_path, "few", limit=2)
     assert [proof["task"] for proof in found] == [str(task) for task in model.config.directions]

@@ -70,7 +70,7 @@ def test_an_interrupted_distillation_goes_on_to_its_report(
     command = (
         *("distill", checkpoints["target"], recipe, "-o", output, "--start-from-teacher"),
         *("--data", tmp_path / "data", "--batch-size", "8", "--json"),
-        *("--set", "run.seed=3"),
+        *("--set", "run.seed=3", "--set", "run.steps=1", "--max-length", "36"),
         *("--baseline", checkpoints["dense"], "--task-moe", checkpoints["target"]),
     )
     translate, sizes = Translator.translate, []

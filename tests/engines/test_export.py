@@ -45,7 +45,7 @@ def shipped(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_the_shipped_directory_translates_alike_with_nothing_of_ours(shipped, tmp_path, beam_size):
     """From text to text, by what a person would call: transformers' Auto classes, CTranslate2's command."""
-    sentences = captions()
+    sentences = captions()[::2]
     ours = Translator.load(shipped).translate(
         sentences,
         "en",

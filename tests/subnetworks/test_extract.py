@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models import EN_DE, TASKS, captions, new_translator, stack, translator
+from tests.models import EN_DE, TASKS, captions, long_captions, new_translator, stack, translator
 from workbench.checkpoint.model_card import front_matter, licence_of
 from workbench.config import RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
@@ -18,7 +18,7 @@ from workbench.subnetworks.extract import extract, fold, kept_experts, parameter
 from workbench.subnetworks.proof import TIE, prove
 from workbench.tasks import Task
 
-TEXTS = list(captions()[:10])
+TEXTS = list(long_captions()[:10])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,9 @@ def test_the_sub_network_is_dense_and_smaller(small):
 
 
 def test_tokens_are_equal_and_logits_nearly(small):
-    proof = prove(translator("target", "target"), small, [*TEXTS, ""], EN_DE, batch_size=8)
+    proof = prove(
+        translator("target", "target"), small, [*captions()[:10], ""], EN_DE, batch_size=5
+    )
     assert proof.holds
     assert (proof.sentences, proof.identical, proof.ties, proof.different) == (10, 10, 0, 0)
     assert 0 < proof.largest_logit_difference < 1e-3
@@ -100,7 +102,7 @@ def test_a_stack_routed_by_token_keeps_its_experts():
     ours, theirs = (m.network.encoder.layers[1].ffn for m in (part, parent))
     assert (ours.w_in[...] == theirs.w_in[...]).all()
     assert (ours.router.kernel[...] == theirs.router.kernel[...]).all()
-    outputs = [m.translate(TEXTS, "en", "de", batch_size=8, max_length=16) for m in (parent, part)]
+    outputs = [m.translate(TEXTS, "en", "de", batch_size=10, max_length=16) for m in (parent, part)]
     assert [o.token_ids for o in outputs[0]] == [o.token_ids for o in outputs[1]]
 
 
@@ -110,7 +112,7 @@ def test_experts_assigned_by_hand_are_folded_as_learned_ones_are():
     assert part.config.is_dense
     # Four target languages over four experts: German, the second, has the second two.
     assert kept_experts(parent, EN_DE)["decoder"] == {"1": {"2": 0.5, "3": 0.5}}
-    proof = prove(parent, part, TEXTS, EN_DE, batch_size=8)
+    proof = prove(parent, part, TEXTS, EN_DE, batch_size=10)
     assert (proof.identical, proof.different) == (10, 0)
     assert 0 < proof.largest_logit_difference < 1e-3
 
@@ -269,7 +271,7 @@ def test_a_wrong_sub_network_is_not_proved():
     bias[...] = bias[...] + 3.0 * jnp.asarray(np.random.default_rng(0).normal(size=32), jnp.float32)
     # A translator reads its network's weights when it is made.
     wrong = Translator("wrong", wrong.config, wrong.tokenizer, wrong.network)
-    proof = prove(parent, wrong, TEXTS, EN_DE, batch_size=8)
+    proof = prove(parent, wrong, TEXTS, EN_DE, batch_size=10)
     assert not proof.holds
     assert proof.different == len(proof.differing) > 0
     assert proof.identical + proof.ties + proof.different == 10

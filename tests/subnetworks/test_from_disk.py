@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import EN_DE, TASKS, captions, new_translator, stack, translator
+from tests.models import EN_DE, TASKS, long_captions, new_translator, stack, translator
 from workbench.checkpoint.selection import Selection
 from workbench.checkpoint.tensor_files import read_tensor, stored_tensors
 from workbench.config import RouterConfig, StackConfig
@@ -92,7 +92,7 @@ def test_the_parent_is_proved_with_the_experts_at_hand_alone(tmp_path):
     network = extraction.parent_network()
     assert network.encoder.layers[1].ffn.w_in.shape[0] == 2  # of four
     held = Translator("parent", parent.config, parent.tokenizer, network)
-    proof = prove(parent, held, captions()[:4], EN_DE, batch_size=8)
+    proof = prove(parent, held, long_captions()[:4], EN_DE, batch_size=8)
     assert (proof.identical, proof.different) == (4, 0)
     assert proof.largest_logit_difference < 1e-4
     other = next(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.models import EN_DE, captions, made_up, translator
+from tests.models import EN_DE, long_captions, made_up, translator
 from workbench.errors import WorkbenchError
 from workbench.evaluation.testset import TestSet
 from workbench.subnetworks.prune import prune
@@ -13,7 +13,8 @@ from workbench.tasks import Task
 
 EN_CS = Task("eng_Latn", "ces_Latn")
 SETS = [
-    TestSet("captions", task, captions()[:8], captions(task.target)[:8]) for task in (EN_DE, EN_CS)
+    TestSet("captions", task, long_captions()[:8], long_captions(task.target)[:8])
+    for task in (EN_DE, EN_CS)
 ]
 
 
