@@ -23,6 +23,7 @@ from workbench.training.loop import train
 from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
 from workbench.training.upcycling import start_from_non_experts
+from workbench.training.update import make_update
 
 LANGUAGES = ("de", "en")
 DENSE = {"encoder_routing": "dense", "decoder_routing": "dense"}
@@ -223,8 +224,17 @@ def test_a_run_from_a_dense_start_ends_when_validation_gets_no_better_and_gives_
     shape = recipe_from(how | {"model": how["model"] | DENSE}).model_config(500)
     dense = Translator("dense", shape, tiny_tokenizer(), network(shape))
     dense.save(tmp_path / "dense")
-    seen = []
+    seen, steps = [], []
+
+    def kept(*arguments):
+        steps.append(make_update(*arguments))
+        return steps[0]
+
+    monkeypatch.setattr("workbench.training.loop.make_update", kept)
     model = train(recipe, tmp_path, lambda p: seen.append(p.step))
+    assert (
+        steps[0]._cache_size() == 1
+    )  # compiled once, for arrays that were read as for those of a step
     # Adam moves a weight by little more than its learning rate of 0.005 a step, 4 times; experts are copies.
     kernel = np.asarray(dense.network.encoder.layers[1].ffn.fc1.kernel[...])
     assert np.abs(model.network.encoder.layers[1].ffn.w_in[...] - kernel).max() < 0.05

@@ -87,6 +87,9 @@ def train(
     if store.latest is None:
         _check_room(output, state)
     state = store.restore(state) or state
+    if mesh is None:
+        # However the arrays came to be, as they are after a step: else it would be compiled for both.
+        state = state._replace(trained=jax.device_put(state.trained, jax.local_devices()[0]))
     best = BestStore(output / "best")
     state = state._replace(standing=best.checked(state.standing))
 
