@@ -29,6 +29,8 @@ EXAMPLE = (
 MOST_CHARACTERS = 100_000
 # A longer text is not in the page's address: mail programs and servers cut long ones.
 MOST_IN_ADDRESS = 1_000
+# Ends the key of a what-if's result; before it stands the original's.
+CHANGED = ", changed"
 
 
 @dataclass(frozen=True)
@@ -223,19 +225,23 @@ if "translated" in st.session_state:
         routed = {
             n: configs[n]
             for n, r in results.items()
-            if n in configs and not isinstance(r, str) and r.routes
+            if n in configs and not n.endswith(CHANGED) and not isinstance(r, str) and r.routes
         }
         if routed and (found := choose_change(routed)) is not None:
             name, change = found
             changed = translate(name, results[name].lines, done, change)
-            results = {name: results[name], f"{name}, changed": changed}
+            # The others stay, so that any of them can be changed next.
+            results = {n: r for n, r in results.items() if not n.endswith(CHANGED)}
+            results[name + CHANGED] = changed
             st.session_state["translated"] = st.session_state["translated"][0], results
+    for name in [n for n in results if n.endswith(CHANGED)]:
+        results = {n: results[n] for n in (name.removesuffix(CHANGED), name)}
     for column, (name, result) in zip(
         st.columns(len(results), gap="large"), results.items(), strict=True
     ):
         with column:
             note = ""
-            if name not in configs and not isinstance(result, str):
+            if name.endswith(CHANGED) and not isinstance(result, str):
                 original = next(iter(results.values()))
                 pairs = zip(result.translations, original.translations, strict=True)
                 differ = sum(new.text != old.text for new, old in pairs)

@@ -158,6 +158,22 @@ def test_what_if_another_tasks_experts_translate_or_some_are_off() -> None:
     assert test.error[0].value == "No expert of decoder layer 1 would be left."
 
 
+def test_what_if_of_one_checkpoint_leaves_the_others_to_be_changed_next() -> None:
+    test = opened("translate")
+    one, two = "captions-task-moe", "captions-hybrid-moe"
+    test.multiselect(key="with").set_value([one, two]).run()
+    test.text_area[0].set_value("A dog.").run()
+    press(test, "Translate")
+    for name, other in ((one, two), (two, one)):
+        test.selectbox(key="what-if model").set_value(name).run()
+        test.selectbox(key=f"what-if decoder {name}").set_value("fra_Latn").run()
+        press(test, "Translate again")
+        assert list(test.session_state["translated"][1]) == [one, two, f"{name}, changed"]
+        shown = [found.value for found in test.subheader]
+        assert shown == [name, f"{name}: decoder as fra_Latn"] and other not in shown
+        assert test.selectbox(key="what-if model").options == [one, two]
+
+
 def test_tokens_run_as_their_script_does_and_marks_as_latin() -> None:
     assert 'dir="rtl"' in tokens.plain(("▁رجل", "</s>"), "arb_Arab")
     assert "<bdi>&lt;/s&gt;</bdi>" in tokens.plain(("▁رجل", "</s>"), "arb_Arab")
