@@ -28,11 +28,21 @@ USAGE = pd.DataFrame(
 )
 ROUTES = pd.DataFrame(
     [
-        (0, "encoder", 1, position, token, rank, (position + rank) % 4, 0.7 - 0.4 * rank)
+        (
+            0,
+            "eng_Latn-deu_Latn",
+            "encoder",
+            1,
+            position,
+            token,
+            rank,
+            (position + rank) % 4,
+            0.7 - 0.4 * rank,
+        )
         for position, token in enumerate(("eng_Latn", "▁A", '▁"x', "</s>"))
         for rank in (0, 1)
     ],
-    columns=["sentence", "stack", "layer", "position", "token", "rank", "expert", "gate"],
+    columns=["sentence", "task", "stack", "layer", "position", "token", "rank", "expert", "gate"],
 )
 SIZES = pd.DataFrame(
     {
@@ -128,6 +138,8 @@ def test_a_layer_that_the_usage_lacks_is_told_those_there_are(stack: str, layer:
 
 
 def test_a_token_strip_is_of_one_sentence_and_of_a_stack_that_is_there() -> None:
+    title = token_strip(ROUTES, "encoder").to_dict()["title"]["text"]
+    assert title == "Encoder, English → German: expert of each token"
     with pytest.raises(WorkbenchError, match="one sentence, and these rows are of 2"):
         token_strip(pd.concat([ROUTES, ROUTES.assign(sentence=1)]), "encoder")
     with pytest.raises(WorkbenchError, match=r"'decoder'\. Stacks in them: encoder"):

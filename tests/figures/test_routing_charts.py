@@ -108,6 +108,12 @@ def test_specialisation_shows_what_was_told_and_the_chance_of_it() -> None:
 
 def test_experts_chosen_together_and_their_chance() -> None:
     assert "by chance 50.0%" in drawn(coactivation_map(TOGETHER, "encoder", 1, 2))
+    assert "chosen by none" not in drawn(coactivation_map(TOGETHER, "encoder", 1, 2))
+    unused = TOGETHER.assign(share=TOGETHER["share"].where(TOGETHER["expert"] != 2))
+    chart = coactivation_map(unused, "encoder", 1, 2)
+    assert "empty rows: chosen by none" in drawn(chart)
+    (rows,) = chart.to_dict()["datasets"].values()
+    assert {row["expert"] for row in rows} == {0, 1}
     with pytest.raises(WorkbenchError, match="several experts"):
         coactivation_map(TOGETHER, "decoder", 1, 2)
 
@@ -116,6 +122,9 @@ def test_a_map_of_sentences_can_be_selected_from() -> None:
     still, chosen = (sentence_map(POINTS, "encoder", 1, s).to_dict() for s in (False, True))
     assert "params" not in still and chosen["params"][0]["name"] == BRUSH
     assert "French → English" in drawn(sentence_map(POINTS, "encoder", 1))
+    (rows,) = sentence_map(POINTS, "encoder", 1).to_dict()["datasets"].values()
+    order = [row["sentence"] for row in rows]  # no task lies above all others
+    assert sorted(order) == sorted(POINTS["sentence"]) != order
     with pytest.raises(WorkbenchError, match="no sentences"):
         sentence_map(POINTS[:0], "encoder", 1)
 
@@ -132,6 +141,8 @@ def test_a_figure_is_written_in_every_form(form: str) -> None:
         "json": b"{",
     }
     assert written.startswith(start[form])
+    if form == "png":  # 144 pixels an inch, in pixels a metre
+        assert int.from_bytes(written[written.index(b"pHYs") + 4 :][:4]) == 5669
     if form == "json":
         assert json.loads(written)["vconcat"][1]["mark"]["text"] == line
         alt.Chart.from_json(json.dumps(json.loads(written)["vconcat"][0]))  # a chart still

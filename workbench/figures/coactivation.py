@@ -9,12 +9,14 @@ from workbench.errors import WorkbenchError
 from workbench.figures import theme
 
 _NUMBER = 30  # pixels that a number needs; in narrower cells there is none
+_GAP = 0.05  # between cells, of a cell
 
 
 def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
     """Of the tokens that choose one expert (down), the share that also choose another (across).
 
     table: as `workbench.routing.affinity.coactivation` gives it. top_k: experts a token chooses, for the chance level.
+    Experts that no token chose have empty rows.
 
     Raises:
         WorkbenchError: the table has no such layer.
@@ -25,9 +27,12 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
             f"There is no {stack} layer {layer} in this table: only tokens that choose several experts have pairs."
         )
     experts = int(frame["expert"].max()) + 1
-    base = alt.Chart(frame[frame["expert"] != frame["other"]]).encode(
-        x=alt.X("other:O", title="Also chosen", axis=theme.expert_axis()),
-        y=alt.Y("expert:O", title="Expert", axis=theme.row_axis()),
+    places = alt.Scale(domain=list(range(experts)), paddingInner=_GAP)
+    unused = len(frame.loc[frame["share"].isna(), "expert"].unique())
+    shown = frame[(frame["expert"] != frame["other"]) & frame["share"].notna()]
+    base = alt.Chart(shown).encode(
+        x=alt.X("other:O", title="Also chosen", axis=theme.expert_axis(), scale=places),
+        y=alt.Y("expert:O", title="Expert", axis=theme.row_axis(), scale=places),
         tooltip=[
             alt.Tooltip("expert:O", title="Expert"),
             alt.Tooltip("other:O", title="Also chosen"),
@@ -63,7 +68,8 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
         alt.layer(*((cells, numbers) if experts <= theme.NUMBERED else (cells,))).properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: experts chosen together",
-                f"Of the tokens that choose one, the share that choose the other: by chance {chance:.1%}",
+                f"Of the tokens that choose one, the share that choose the other: by chance {chance:.1%}"
+                + ("; empty rows: chosen by none" if unused else ""),
             ),
             width=theme.width_of(experts),
             height=alt.Step(26 if experts <= 40 else 8),

@@ -15,7 +15,7 @@ from workbench.figures import theme
 
 #: What a figure can be written as.
 FORMATS = ("svg", "pdf", "png", "csv", "json")
-_PNG_SCALE = 2.0  # pixels of the file for one of the figure: 144 to the inch
+_PPI = 144  # of a PNG, which says so: two pixels for one of the figure
 
 
 def export(chart: Any, data: pd.DataFrame, provenance: str, form: str) -> bytes:
@@ -38,7 +38,7 @@ def export(chart: Any, data: pd.DataFrame, provenance: str, form: str) -> bytes:
     import vl_convert
 
     if form == "png":
-        return bytes(vl_convert.vegalite_to_png(specification, scale=_PNG_SCALE))
+        return bytes(vl_convert.vegalite_to_png(specification, ppi=_PPI))
     if form == "pdf":
         return bytes(vl_convert.vegalite_to_pdf(specification))
     return str(vl_convert.vegalite_to_svg(specification)).encode()

@@ -31,6 +31,8 @@ def sentence_map(
         raise WorkbenchError("There are no sentences to draw.")
     frame = points.assign(direction=[parse_task(str(task)).label for task in points["task"]])
     names = list(dict.fromkeys(frame["direction"]))
+    # Drawn in no order of tasks, else the last would hide those that lie below it.
+    frame = frame.sample(frac=1, random_state=0)
     bare = alt.Axis(labels=False, grid=False, title=None)
     colour = alt.Color(
         "direction:N",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.tasks import parse_task
 
 _FAINTEST = 0.35  # opacity of a cell whose gate is 0
 
@@ -31,6 +32,7 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     if frame.empty:
         found = ", ".join(routes["stack"].astype(str).unique()) or "none"
         raise WorkbenchError(f"There are no rows of the stack {stack!r}. Stacks in them: {found}.")
+    direction = parse_task(str(frame["task"].iloc[0])).label
     frame = frame.assign(
         choice=[
             f"Layer {layer}, choice {rank + 1}"
@@ -72,7 +74,7 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     return theme.styled(
         alt.layer(cells, text).properties(
             title=theme.title(
-                f"{stack.capitalize()}: expert of each token",
+                f"{stack.capitalize()}, {direction}: expert of each token",
                 "Numbers are experts; the fainter a cell, the smaller its gate",
             ),
             width=alt.Step(30),

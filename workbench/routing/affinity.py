@@ -47,8 +47,8 @@ def favourite_tokens(routes: Routes, most: int = 8, least: int = 5) -> pd.DataFr
 def coactivation(routes: Routes) -> pd.DataFrame:
     """Which experts are chosen together: tidy, a row for each layer and ordered pair of its experts.
 
-    Columns: stack, layer, expert, other, tokens (that chose both) and share (of those that chose `expert`; 0 where
-    none did). Empty where a token chooses one expert.
+    Columns: stack, layer, expert, other, tokens (that chose both) and share (of those that chose `expert`; NaN
+    where none did). Empty where a token chooses one expert.
     """
     parts = []
     keys = ["stack", "layer"]
@@ -73,7 +73,12 @@ def coactivation(routes: Routes) -> pd.DataFrame:
                     "expert": np.repeat(np.arange(experts), experts),
                     "other": np.tile(np.arange(experts), experts),
                     "tokens": together.reshape(-1).astype(int),
-                    "share": (together / np.maximum(of, 1)[:, None]).reshape(-1),
+                    "share": np.divide(
+                        together,
+                        of[:, None],
+                        out=np.full(together.shape, np.nan),
+                        where=of[:, None] > 0,
+                    ).reshape(-1),
                 }
             )
         )
