@@ -41,6 +41,8 @@ def test_experts_that_are_off_are_as_good_as_cut_away(kind: str) -> None:
     before = states(model)
     assert np.abs(before - states(changed)).max() > 1e-3
     assert changed.name == f"{model.name}: decoder 1 without 0, 2"
+    of_a_table = intervene(model, off={DECODER: np.array([2, 0], np.int16)})
+    assert of_a_table.name == changed.name
 
 
 def test_one_expert_alone_has_every_token_and_its_whole_output() -> None:
@@ -81,6 +83,9 @@ def test_what_cannot_be_is_refused_in_a_line() -> None:
         ({"off": {DECODER: range(4)}}, "No expert of decoder layer 1"),
         ({"only": {DECODER: []}}, "No expert of decoder layer 1"),
         ({"off": {DECODER: ["1"]}}, "a number of an expert"),
+        ({"off": [1]}, r"off is \[1\] \(list\): give a dictionary of \(stack, layer\)"),
+        ({"route_as": "fr"}, r"route_as is 'fr' \(str\): give a dictionary of stacks"),
+        ({"off": {DECODER: []}}, "Nothing is changed"),
         ({"route_as": {"encoder": "de"}}, "encoder of .* is not routed by task"),
         ({"route_as": {"decoder": "en-de"}}, "routed by target, which 'en-de' is not"),
         ({}, "Nothing is changed"),

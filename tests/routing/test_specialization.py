@@ -108,6 +108,13 @@ def test_one_task_has_nothing_to_be_told_from() -> None:
         specialization(routes, permutations=0)
 
 
+def test_what_is_neither_routes_nor_usage_is_named(routes: Routes) -> None:
+    with pytest.raises(WorkbenchError, match="give what trace_routes returns"):
+        specialization([routes])
+    with pytest.raises(WorkbenchError, match="give what expert_usage returns"):
+        similarity(routes)
+
+
 def test_a_row_without_choices_diverges_from_nothing() -> None:
     found = divergences(np.array([[3.0, 1.0], [0.0, 0.0], [0.0, 2.0]]))
     assert np.isnan(found[1]).all() and np.isnan(found[:, 1]).all()
@@ -139,6 +146,13 @@ def test_experts_chosen_together_are_counted_both_ways(routes: Routes) -> None:
                 assert own.loc[(one, two), "tokens"] == (both if one != two else 0)
         shares = own["share"].groupby("expert").sum()
         assert shares[np.unique(chosen)].to_numpy() == pytest.approx(1)  # with two, one other each
+
+
+def test_an_expert_that_none_chose_has_no_share_of_others(by_target: Routes) -> None:
+    table = coactivation(by_target)
+    chosen = by_target.frame.groupby("stack", observed=True)["expert"].unique()
+    used = [row["expert"] in chosen[row["stack"]] for row in table.to_dict("records")]
+    assert not all(used) and (table["share"].notna() == used).all()
 
 
 def test_gates_of_a_sentence_are_the_mean_of_its_tokens(routes: Routes) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 
 from flax import nnx
 
-from workbench.arguments import as_list
+from workbench.arguments import as_list, as_one
 from workbench.config import StackName
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
@@ -54,15 +55,22 @@ def intervene(
     Raises:
         WorkbenchError: there is no such layer, expert or key, none is left, or nothing is asked for.
     """
+    as_one(model, Translator, "model", "a loaded model")
+    noun = "a dictionary of (stack, layer) to numbers of experts"
+    off, only = as_one(off or {}, Mapping, "off", noun), as_one(only or {}, Mapping, "only", noun)
+    noun = "a dictionary of stacks to a language or direction"
+    route_as = as_one(route_as or {}, Mapping, "route_as", noun)
     graph, state = nnx.split(model.network)
     network = nnx.merge(graph, state)
     said = []
     for layer, experts, leave in [
-        *((layer, experts, False) for layer, experts in (off or {}).items()),
-        *((layer, experts, True) for layer, experts in (only or {}).items()),
+        *((layer, experts, False) for layer, experts in off.items()),
+        *((layer, experts, True) for layer, experts in only.items()),
     ]:
         total = _experts(model, layer)
-        given = set(as_list(experts, int, "experts", "a number of an expert"))
+        given = {int(e) for e in as_list(experts, Integral, "experts", "a number of an expert")}
+        if not given and not leave:
+            continue
         if not given <= set(range(total)):
             raise WorkbenchError(
                 f"{layer[0]} layer {layer[1]} has the experts 0 to {total - 1}, not {min(given - set(range(total)))}."
@@ -80,7 +88,7 @@ def intervene(
         router.top_k = min(router.top_k, total - len(gone))
         listed = ", ".join(map(str, sorted(given)))
         said.append(f"{layer[0]} {layer[1]} {'only' if leave else 'without'} {listed}")
-    for stack, key in (route_as or {}).items():
+    for stack, key in route_as.items():
         row, known = _row(model, stack, key)
         for number in getattr(model.config, stack).expert_layers:
             getattr(network, stack).layers[number].ffn.router.reads = row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import as_one
 from workbench.routing.usage import Usage
 
 #: Below this a share is none, so that 0 log 0 is 0.
@@ -17,6 +18,7 @@ def similarity(usage: Usage) -> pd.DataFrame:
     Columns: stack, layer, task, other, divergence (Jensen-Shannon, of the shares of choices at any rank, in bits)
     and similarity (1 less that: 1 alike, 0 where they share no expert).
     """
+    usage = as_one(usage, Usage, "usage", "what expert_usage returns")
     parts = []
     for i, (stack, layer) in enumerate(usage.layers):
         found = divergences(usage.counts[:, i, : usage.experts[i]])

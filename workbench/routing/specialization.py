@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from workbench.arguments import as_count
+from workbench.arguments import as_count, as_one
 from workbench.routing.similarity import divergences, entropies
 from workbench.routing.trace import Routes
 
@@ -65,6 +65,7 @@ def specialization(routes: Routes, permutations: int = 200, seed: int = 0) -> pd
 
     permutations: shuffles for the chance level. seed: of the shuffles.
     """
+    routes = as_one(routes, Routes, "routes", "what trace_routes returns")
     permutations = as_count(permutations, "permutations")
     rows = []
     for found in counts_by_sentence(routes):
