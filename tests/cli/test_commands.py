@@ -110,6 +110,7 @@ def test_usage(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
         assert layer["choices"] == 2 * sum(tokens.values())
         assert 0 <= layer["information_chance"] < layer["information"] <= 1  # bit, of two tasks
     assert "bits about the task (by chance)" in result.out
+    assert "(100%)" in result.out and "(0%)" not in result.out
     run(*common, "--tasks", "de-fr").says("does not translate")
 
 

@@ -43,5 +43,7 @@ def test_one_form_of_one_task(checkpoints: dict[str, str], tmp_path: Path, run: 
     wanted = [part.format(stack) for part in parts for stack in ("encoder", "decoder")]
     assert names == sorted(f"{name}.csv" for name in [*wanted, "favourites"])
     run("figures", checkpoints["dense"], *common[2:6], "-o", tmp_path).says("is dense")
+    file = Path(result.table["files"][0])
+    run("figures", checkpoints["token"], *common[2:6], "-o", file).says("is a file")
     result = run(*common, "--formats", "gif", "-o", tmp_path)
     assert result.code == 2 and "invalid choice: 'gif'" in result.err

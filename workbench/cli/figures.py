@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> None:
         if importlib.util.find_spec(package) is None:
             raise WorkbenchError("Figures need Altair: pip install 'task-moe-workbench[app]'.")
     place = Path(args.output)
+    if place.exists() and not place.is_dir():
+        raise WorkbenchError(f"{place} is a file: name a directory.")
     place.mkdir(parents=True, exist_ok=True)
     model, routes = trace_corpus(args)
     from workbench.figures.export import export, provenance_line

@@ -26,9 +26,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
     add_corpus(parser)
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="JSON (default: a table on standard output)"
-    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="a file for the numbers, as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -89,7 +87,9 @@ def _text(usage: Usage) -> str:
         for i, (stack, layer) in enumerate(usage.layers):
             total = max(1.0, float(usage.tokens[t, i]))
             best = sorted(range(usage.experts[i]), key=lambda e: -usage.counts[t, i, e])[:4]
-            shown = ", ".join(f"{e} ({usage.counts[t, i, e] / total:.0%})" for e in best)
+            shown = ", ".join(
+                f"{e} ({usage.counts[t, i, e] / total:.0%})" for e in best if usage.counts[t, i, e]
+            )
             rows.append((task, f"{stack} {layer}", shown, f"{int(total):,}"))
     return text_table(
         ("task", "layer", "most used experts (share of tokens)", "tokens"), rows, left=3
