@@ -94,6 +94,23 @@ def test_routes_refuses(
     )
 
 
+def test_sentences_that_are_not_traced_whole_are_counted(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    corpus, sources = tmp_path / "long.tsv", tmp_path / "long.en"
+    long = " ".join(["A dog runs."] * 60)
+    corpus.write_text(f"eng_Latn\tdeu_Latn\n{long}\tEin Hund.\nA dog.\tEin Hund.\n", "utf-8")
+    result = run("usage", checkpoints["token"], "--corpus", corpus, "--tasks", "en-de")
+    assert result.code == 0
+    assert "warning: eng_Latn-deu_Latn: 1 sentence was traced up to token 64 alone" in result.err
+    sources.write_text(f"{long}\n{long}\n", "utf-8")
+    common = ("routes", checkpoints["token"], "-s", "en", "-t", "de", "-o", tmp_path / "x.csv")
+    result = run(*common, "-i", sources, "-r", sources)
+    assert "2 sentences were traced up to token 64 alone" in result.err
+    sources.write_text("A dog.\n", "utf-8")
+    assert "warning" not in run(*common, "-i", sources, "-r", sources).err
+
+
 def test_usage(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
     output = tmp_path / "usage.json"
     common = ("usage", checkpoints["target"], "--corpus", "captions", "--limit", "4")

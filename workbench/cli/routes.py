@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.cli.options import add_direction, load_model, new_command, positive, read_input
 from workbench.cli.output import ProgressLine, whole_file
+from workbench.cli.tracing import warn_of_cut
 from workbench.errors import WorkbenchError
 from workbench.wording import counted
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         routes = trace_routes(
             model, sources, args.source, args.target, references, args.batch_size, progress
         )
+    warn_of_cut(model, routes.tasks[0], sources, references)
     frame = routes.to_frame()
     with whole_file(args.output) as place:
         if suffix == ".parquet":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.cli.options import load_model, positive
-from workbench.cli.output import ProgressLine
+from workbench.cli.output import ProgressLine, note
 from workbench.errors import WorkbenchError
+from workbench.wording import counted
 
 if TYPE_CHECKING:
     from workbench.decoding.translator import Translator
@@ -54,9 +56,26 @@ def trace_corpus(args: argparse.Namespace) -> tuple[Translator, Routes]:
             found = trace_routes(
                 model, sources, task.source, task.target, references, args.batch_size, progress
             )
+        warn_of_cut(model, task, sources, references)
         routes = found if routes is None else routes + found
     assert routes is not None
     return model, routes
+
+
+def warn_of_cut(
+    model: Translator, task: Task, sources: Sequence[str], references: Sequence[str] | None
+) -> None:
+    """Say how many sentences were too long to be traced whole."""
+    longest = model.config.max_positions
+    sides = [model.tokenizer.encode_sources(list(sources), task.source)]
+    if references is not None:
+        sides.append(model.tokenizer.encode_targets(list(references), task.target))
+    cut = sum(max(map(len, ids)) > longest for ids in zip(*sides, strict=True))
+    if cut:
+        note(
+            f"warning: {task}: {counted(cut, 'sentence')} {'was' if cut == 1 else 'were'} traced up to token"
+            f" {longest} alone, the most that {model.name} holds."
+        )
 
 
 def _tasks(args: argparse.Namespace, model: Translator, corpus: ParallelCorpus) -> list[Task]:
