@@ -121,13 +121,21 @@ def in_words(shown: int, there: int) -> str:
     return f" · above: {shown} tokens"
 
 
+def side_by_side(results: dict[str, Result | str]) -> dict[str, Result | str]:
+    """Those to show: a what-if beside its original, else all."""
+    for name in results:
+        if name.endswith(CHANGED):
+            return {n: results[n] for n in (name.removesuffix(CHANGED), name)}
+    return results
+
+
 def put_translation() -> None:
     """On a swap: the translation shown becomes the text, where it is that of the text there now."""
     state = st.session_state
     if "translated" not in state or state["text"] != state["translated text"]:
         return
     (_, done, _), results = state["translated"]
-    found = [result for result in results.values() if not isinstance(result, str)]
+    found = [r for r in side_by_side(results).values() if not isinstance(r, str)]
     if found and done == Task(state["from"], state["to"]):
         state["text"] = "\n".join(made.text for made in found[0].translations)
 
@@ -234,8 +242,7 @@ if "translated" in st.session_state:
             results = {n: r for n, r in results.items() if not n.endswith(CHANGED)}
             results[name + CHANGED] = changed
             st.session_state["translated"] = st.session_state["translated"][0], results
-    for name in [n for n in results if n.endswith(CHANGED)]:
-        results = {n: results[n] for n in (name.removesuffix(CHANGED), name)}
+    results = side_by_side(results)
     for column, (name, result) in zip(
         st.columns(len(results), gap="large"), results.items(), strict=True
     ):
@@ -243,6 +250,7 @@ if "translated" in st.session_state:
             note = ""
             if name.endswith(CHANGED) and not isinstance(result, str):
                 original = next(iter(results.values()))
+                assert not isinstance(original, str)  # only what was translated can be changed
                 pairs = zip(result.translations, original.translations, strict=True)
                 differ = sum(new.text != old.text for new, old in pairs)
                 note = f"{differ} of {len(result.lines)} differ from the original's."

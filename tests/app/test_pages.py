@@ -162,7 +162,7 @@ def test_what_if_of_one_checkpoint_leaves_the_others_to_be_changed_next() -> Non
     test = opened("translate")
     one, two = "captions-task-moe", "captions-hybrid-moe"
     test.multiselect(key="with").set_value([one, two]).run()
-    test.text_area[0].set_value("A dog.").run()
+    test.text_area[0].set_value("A girl in a red dress eats an apple.").run()
     press(test, "Translate")
     for name, other in ((one, two), (two, one)):
         test.selectbox(key="what-if model").set_value(name).run()
@@ -172,6 +172,12 @@ def test_what_if_of_one_checkpoint_leaves_the_others_to_be_changed_next() -> Non
         shown = [found.value for found in test.subheader]
         assert shown == [name, f"{name}: decoder as fra_Latn"] and other not in shown
         assert test.selectbox(key="what-if model").options == [one, two]
+    _, results = test.session_state["translated"]
+    texts = [results[name].translations[0].text for name in (one, two)]
+    assert texts[0] != texts[1]
+    (swap,) = [b for b in test.button if b.label == "Swap languages"]
+    swap.click().run()
+    assert test.text_area[0].value == texts[1]  # of the checkpoint that is shown
 
 
 def test_tokens_run_as_their_script_does_and_marks_as_latin() -> None:
