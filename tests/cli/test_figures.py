@@ -43,6 +43,10 @@ def test_one_form_of_one_task(checkpoints: dict[str, str], tmp_path: Path, run: 
     wanted = [part.format(stack) for part in parts for stack in ("encoder", "decoder")]
     assert names == sorted(f"{name}.csv" for name in [*wanted, "favourites"])
     run("figures", checkpoints["dense"], *common[2:6], "-o", tmp_path).says("is dense")
+    assert "from before" not in result.err
+    (tmp_path / "specialization.csv").touch()  # of several tasks
+    result = run(*common, "--tasks", "en-de", "--formats", "csv", "-o", tmp_path)
+    assert f"{tmp_path} has 1 file from before: specialization.csv\n" in result.err
     file = Path(result.table["files"][0])
     run("figures", checkpoints["token"], *common[2:6], "-o", file).says("is a file")
     result = run(*common, "--formats", "gif", "-o", tmp_path)

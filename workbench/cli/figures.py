@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     if place.exists() and not place.is_dir():
         raise WorkbenchError(f"{place} is a file: name a directory.")
     place.mkdir(parents=True, exist_ok=True)
+    before = {path.name for path in place.iterdir() if path.suffix[1:] in _FORMATS}
     model, routes = trace_corpus(args)
     from workbench.figures.export import export, provenance_line
     from workbench.figures.standard import standard_figures
@@ -70,6 +71,12 @@ def run(args: argparse.Namespace) -> None:
             with whole_file(path) as staging:
                 staging.write_bytes(export(figure.chart, figure.data, line, form))
             written.append(str(path))
+    names = {Path(path).name for path in written}
+    if older := sorted(before - names):
+        more = ", …" if len(older) > 3 else ""
+        note(
+            f"warning: {place} has {counted(len(older), 'file')} from before: {', '.join(older[:3])}{more}"
+        )
     if args.json:
         print(json.dumps({"output": args.output, "files": written}, ensure_ascii=False))
     else:
