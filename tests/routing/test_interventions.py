@@ -86,6 +86,7 @@ def test_what_cannot_be_is_refused_in_a_line() -> None:
         ({"off": [1]}, r"off is \[1\] \(list\): give a dictionary of \(stack, layer\)"),
         ({"route_as": "fr"}, r"route_as is 'fr' \(str\): give a dictionary of stacks"),
         ({"off": {DECODER: []}}, "Nothing is changed"),
+        ({"route_as": {"middle": "de"}}, "no stack 'middle'"),
         ({"route_as": {"encoder": "de"}}, "encoder of .* is not routed by task"),
         ({"route_as": {"decoder": "en-de"}}, "routed by target, which 'en-de' is not"),
         ({}, "Nothing is changed"),

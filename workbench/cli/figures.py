@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
 
     line = provenance_line(model.name, f"{args.corpus}: {_text(routes)}")
     written: list[str] = []
+    if len(routes.tasks) == 1:
+        note("of one task there is no similarity and no specialisation: these need two.")
     note("drawing; a map of sentences takes a while at first, since UMAP compiles itself.")
     for figure in standard_figures(routes):
         for form in args.formats if figure.chart is not None else ["csv"]:

@@ -8,7 +8,6 @@ import pandas as pd
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
 
-_NUMBER = 30  # pixels that a number needs; in narrower cells there is none
 _GAP = 0.05  # between cells, of a cell
 
 
@@ -41,28 +40,9 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
         ],
     )
     cells = base.mark_rect(cornerRadius=2).encode(
-        color=alt.Color(
-            "share:Q",
-            title="Share of the expert's tokens",
-            scale=alt.Scale(type="sqrt", scheme=theme.SEQUENTIAL, domain=[0, 1]),
-            legend=alt.Legend(
-                format="%",
-                values=[0, 0.1, 0.3, 1],
-                orient="top",
-                gradientLength=150,
-                gradientThickness=8,
-                titleOrient="top",
-            ),
-        )
+        color=theme.share_colour("Share of the expert's tokens")
     )
-    numbers = base.mark_text(
-        fontSize=11, opacity=alt.ExprRef(f"width / {experts} >= {_NUMBER} ? 1 : 0")
-    ).encode(
-        text=alt.condition(
-            "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
-        ),
-        color=alt.condition("datum.share > 0.2", alt.value("#000000"), alt.value("#ffffff")),
-    )
+    numbers = theme.share_numbers(base, experts)
     chance = (top_k - 1) / max(experts - 1, 1)
     return theme.styled(
         alt.layer(*((cells, numbers) if experts <= theme.NUMBERED else (cells,))).properties(

@@ -9,7 +9,6 @@ from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.tasks import parse_task
 
-_NUMBER = 30  # pixels that a number needs; in narrower cells there is none
 _GAP = 0.05  # between cells, of a cell
 _ROW, _LOW_ROW, _MANY = 34, 20, 40  # pixels of a row, and of one where there are more than so many
 
@@ -47,20 +46,7 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
         ),
     )
     cells = base.mark_rect(cornerRadius=2).encode(
-        color=alt.Color(
-            "share:Q",
-            title="Share of tokens",
-            # The same for every layer and network; the root shows what is near chance, too.
-            scale=alt.Scale(type="sqrt", scheme=theme.SEQUENTIAL, domain=[0, 1]),
-            legend=alt.Legend(
-                format="%",
-                values=[0, 0.1, 0.3, 1],
-                orient="top",
-                gradientLength=150,
-                gradientThickness=8,
-                titleOrient="top",
-            ),
-        ),
+        color=theme.share_colour("Share of tokens"),
         tooltip=[
             alt.Tooltip("direction:N", title="Task"),
             alt.Tooltip("expert:O", title="Expert"),
@@ -69,13 +55,7 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
             alt.Tooltip("tokens:Q", title="Tokens", format=","),
         ],
     )
-    fits = alt.ExprRef(f"width / {experts} >= {_NUMBER} ? 1 : 0")
-    numbers = base.mark_text(fontSize=11, opacity=fits).encode(
-        text=alt.condition(
-            "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
-        ),
-        color=alt.condition("datum.share > 0.2", alt.value("#000000"), alt.value("#ffffff")),
-    )
+    numbers = theme.share_numbers(base, experts)
     return theme.styled(
         alt.layer(*((cells, numbers) if experts <= theme.NUMBERED else (cells,))).properties(
             title=theme.title(

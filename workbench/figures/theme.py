@@ -34,6 +34,7 @@ FAINT: Final = "#767676"
 WIDTH: Final = 460
 #: Cells across that may have numbers; with more there is no page wide enough, and drawing them takes long.
 NUMBERED: Final = 48
+_NUMBER = 30  # pixels that a number needs
 _CELL, _NARROWEST, _WIDEST = 34, 300, 900
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 
@@ -74,6 +75,34 @@ def expert_axis() -> alt.Axis:
 def row_axis() -> alt.Axis:
     """Names down, each at the middle of its row: Streamlit would move the first and the last to the edge."""
     return alt.Axis(labelFlush=False)
+
+
+def share_colour(what: str) -> alt.Color:
+    """Colour of a share, the same for every layer and network; the root shows what is near chance, too."""
+    return alt.Color(
+        "share:Q",
+        title=what,
+        scale=alt.Scale(type="sqrt", scheme=SEQUENTIAL, domain=[0, 1]),
+        legend=alt.Legend(
+            format="%",
+            values=[0, 0.1, 0.3, 1],
+            orient="top",
+            gradientLength=150,
+            gradientThickness=8,
+            titleOrient="top",
+        ),
+    )
+
+
+def share_numbers(base: alt.Chart, cells: int) -> alt.Chart:
+    """The share as a number in each of `base`'s cells, so many across, where they are wide enough for it."""
+    fits = alt.ExprRef(f"width / {cells} >= {_NUMBER} ? 1 : 0")
+    return base.mark_text(fontSize=11, opacity=fits).encode(  # type: ignore[no-any-return]
+        text=alt.condition(
+            "datum.share >= 0.005", alt.Text("share:Q", format=".0%"), alt.value("")
+        ),
+        color=alt.condition("datum.share > 0.2", alt.value("#000000"), alt.value("#ffffff")),
+    )
 
 
 def title(text: str, subtitle: str = "") -> dict[str, Any]:

@@ -111,7 +111,10 @@ def _experts(model: Translator, layer: Layer) -> int:
 
 def _row(model: Translator, stack: StackName, key: str) -> tuple[int, str]:
     """The row of a task router that `key` means, and the key as it is known there."""
-    router = dict(model.config.stacks)[stack].router if stack in ("encoder", "decoder") else None
+    stacks = dict(model.config.stacks)
+    if stack not in stacks:
+        raise WorkbenchError(f"There is no stack {stack!r}: name the encoder or the decoder.")
+    router = stacks[stack].router
     if router is None or router.task_key is None:
         raise WorkbenchError(f"The {stack} of {model.name} is not routed by task.")
     try:
