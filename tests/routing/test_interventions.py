@@ -33,8 +33,9 @@ def test_experts_that_are_off_are_as_good_as_cut_away(kind: str) -> None:
     changed = intervene(model, off={DECODER: [0, 2]})
     cut = keep_experts(model, {DECODER: (1, 3)}, [EN_DE])
     np.testing.assert_allclose(states(changed), states(cut), atol=1e-5)
-    texts = [made.text for made in changed.translate(TEXTS, "en", "de")]
-    assert texts == [made.text for made in cut.translate(TEXTS, "en", "de")]
+    if kind == "token":  # compiling takes most of this test
+        texts = [made.text for made in changed.translate(TEXTS, "en", "de", max_length=8)]
+        assert texts == [made.text for made in cut.translate(TEXTS, "en", "de", max_length=8)]
     frame = trace_routes(changed, TEXTS, "en", "de", REFERENCES).to_frame()
     assert set(frame[frame["stack"] == "decoder"]["expert"]) == {1, 3}  # their own numbers
     assert set(frame[frame["stack"] == "encoder"]["expert"]) > {1, 3}
