@@ -87,14 +87,7 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
                 "similarity:Q",
                 title="Similarity (1: alike, 0: no expert shared)",
                 scale=alt.Scale(scheme=theme.SEQUENTIAL, domain=[0, 1]),
-                legend=alt.Legend(
-                    values=[0, 0.5, 1],
-                    orient="top",
-                    gradientLength=150,
-                    gradientThickness=8,
-                    titleOrient="top",
-                    titleLimit=320,
-                ),
+                legend=theme.gradient_legend(values=[0, 0.5, 1], titleLimit=320),
             ),
         )
     ]

@@ -77,20 +77,20 @@ def row_axis() -> alt.Axis:
     return alt.Axis(labelFlush=False)
 
 
+def gradient_legend(**more: Any) -> alt.Legend:
+    """The legend of a colour scale, above the plot."""
+    return alt.Legend(
+        orient="top", gradientLength=150, gradientThickness=8, titleOrient="top", **more
+    )
+
+
 def share_colour(what: str) -> alt.Color:
     """Colour of a share, the same for every layer and network; the root shows what is near chance, too."""
     return alt.Color(
         "share:Q",
         title=what,
         scale=alt.Scale(type="sqrt", scheme=SEQUENTIAL, domain=[0, 1]),
-        legend=alt.Legend(
-            format="%",
-            values=[0, 0.1, 0.3, 1],
-            orient="top",
-            gradientLength=150,
-            gradientThickness=8,
-            titleOrient="top",
-        ),
+        legend=gradient_legend(format="%", values=[0, 0.1, 0.3, 1]),
     )
 
 

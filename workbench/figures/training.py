@@ -123,7 +123,7 @@ def bleu_map(validation: pd.DataFrame) -> alt.LayerChart:
             "bleu:Q",
             title="BLEU",
             scale=alt.Scale(scheme=theme.SEQUENTIAL, domainMin=0),
-            legend=_gradient(".0f"),
+            legend=theme.gradient_legend(format=".0f"),
         ),
         tooltip=[_step_tip(), alt.Tooltip("direction:N", title="Direction"), _tip("bleu", "BLEU")],
     )
@@ -176,13 +176,7 @@ def expert_load_chart(load: pd.DataFrame, stack: str, layer: int) -> alt.Chart:
                 title="Expert",
                 axis=alt.Axis(labelFlush=False, labelOverlap=True, labelSeparation=2),
             ),
-            color=alt.Color(
-                "share:Q",
-                title="Share of tokens",
-                # As in the maps of tasks and experts.
-                scale=alt.Scale(type="sqrt", scheme=theme.SEQUENTIAL, domain=[0, 1]),
-                legend=_gradient("%", [0, 0.1, 0.3, 1]),
-            ),
+            color=theme.share_colour("Share of tokens"),
             tooltip=[
                 alt.Tooltip("from:Q", title="After step", format=","),
                 alt.Tooltip("step:Q", title="Until step", format=","),
@@ -312,17 +306,6 @@ def _values(column: str, title: str, form: str) -> alt.Y:
         title=title,
         scale=alt.Scale(zero=False, nice=True),
         axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=5, format=form),
-    )
-
-
-def _gradient(form: str, values: list[float] | None = None) -> alt.Legend:
-    return alt.Legend(
-        format=form,
-        values=alt.Undefined if values is None else values,
-        orient="top",
-        gradientLength=150,
-        gradientThickness=8,
-        titleOrient="top",
     )
 
 
