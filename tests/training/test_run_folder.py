@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from workbench.errors import WorkbenchError
+from workbench.training.lock import held
 from workbench.training.metrics import MetricsLog
 from workbench.training.run_folder import find_runs, read_run
 
@@ -166,3 +167,13 @@ def test_a_run_that_ended_early_is_finished_and_one_whose_loss_is_no_number_is_n
 def test_reading_runs_needs_no_jax():
     code = "import sys, workbench.training.run_folder, workbench.figures.training; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_lock_says_at_once_whether_a_run_is_running(tmp_path):
+    begun(tmp_path).write(10, LINE)
+    with held(tmp_path):
+        old = time.time() - 10_000
+        os.utime(tmp_path / "metrics.jsonl", (old, old))
+        assert read_run(tmp_path).state == "running", "it takes long, and is there"
+    begun(tmp_path).write(10, LINE)
+    assert read_run(tmp_path).state == "interrupted", "it has just been killed"

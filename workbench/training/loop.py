@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from workbench.training.batches import BatchStream, Direction, Position, tokenis
 from workbench.training.best import BestStore, Standing, no_standing, stand
 from workbench.training.filtering import Filter
 from workbench.training.interrupts import held_interrupts
+from workbench.training.lock import check_free, held
 from workbench.training.memory import keep_freed_memory
 from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
 from workbench.training.metrics import MetricsLog, Progress
@@ -70,11 +72,24 @@ def train(
 
     Raises:
         WorkbenchError: the recipe, its data or its starting checkpoint cannot be used; the run was begun with
-            another recipe; the disk is too small or refuses; the loss or its gradient is no longer a number.
+            another recipe, or another process is writing it; the disk is too small or refuses; the loss or its
+            gradient is no longer a number.
         KeyboardInterrupt: Ctrl-C; called again, the run goes on from its newest state.
     """
+    with ExitStack() as stack:
+        return _train(recipe, output, report, tell, stack)
+
+
+def _train(
+    recipe: Recipe,
+    output: Path,
+    report: Callable[[Progress], None],
+    tell: Callable[[str], None],
+    stack: ExitStack,
+) -> Translator:
     keep_freed_memory()
     enable_compilation_cache()
+    check_free(output)
     before = _check_recipe(recipe, output)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
@@ -83,6 +98,8 @@ def train(
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
     graph, trained, update = _begin(recipe, config, optimizer, start, mesh)
     state = State(trained, np.zeros(3, np.int64), no_standing())
+    if is_first():
+        stack.enter_context(held(output))  # only now: what is refused leaves nothing behind
     store = StateStore(output / "state")
     if store.latest is None:
         _check_room(output, state)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import WorkbenchError
+from workbench.training.lock import is_held
 
 METRICS = "metrics.jsonl"
 #: The task of a validation's averages.
@@ -280,7 +281,9 @@ def _written(path: Path) -> float:
 
 
 def _state(run: Run) -> tuple[State, str]:
-    """Whether the run has ended, and why if that is known. What runs and is silent is not known from a kill."""
+    """Whether the run has ended, and why if that is known. Without a lock of this machine's, what runs and is silent
+    is not known from a kill.
+    """
     validated, patience = _last(run.validation), _number(run.recipe, "run", "patience", 0)
     # The last step is followed by a validation too.
     if 0 < run.steps <= validated:
@@ -293,6 +296,9 @@ def _state(run: Run) -> tuple[State, str]:
     bad = max(run.path.glob("bad-batch-step-*.npz"), key=_written, default=None)
     if bad is not None and _written(bad) >= _written(run.path / METRICS):
         return "interrupted", f"the loss was not a number at step {bad.stem.rpartition('-')[2]}"
+    held = is_held(run.path)
+    if held is not None:
+        return ("running" if held else "interrupted"), ""
     longest = run.training["seconds"].max()
     every, logs = (_number(run.recipe, "run", f"{name}_every", 0) for name in ("valid", "log"))
     validates = every and validated // every < (run.step + max(logs, 1) - 1) // every

@@ -1,0 +1,50 @@
+"""One process a run: held by a real other process, and free once that is killed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.training.lock import LOCK, held, is_held
+from workbench.training.loop import train
+from workbench.training.recipe import read_recipe
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "captions-dense.toml"
+HOLD = """
+import sys, time
+from pathlib import Path
+from workbench.training.lock import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_that_another_process_writes_is_refused_until_that_is_killed(tmp_path):
+    assert is_held(tmp_path) is None
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        assert is_held(tmp_path)
+        with pytest.raises(WorkbenchError, match=f"is being written by process {other.pid} on "):
+            train(read_recipe(RECIPE), tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+        other.kill()
+    assert is_held(tmp_path) is False
+    with held(tmp_path):
+        assert is_held(tmp_path)
+        with pytest.raises(WorkbenchError, match="choose another directory"), held(tmp_path):
+            pass
+    assert is_held(tmp_path) is False
+
+
+def test_a_lock_of_another_machine_says_nothing(tmp_path):
+    with held(tmp_path):
+        (tmp_path / LOCK).write_text(json.dumps({"process": 1, "host": "elsewhere"}))
+        assert is_held(tmp_path) is None
+        (tmp_path / LOCK).write_text("[")
+        assert is_held(tmp_path) is None
