@@ -98,7 +98,7 @@ def tell(name: str, run: Run) -> None:
         st.caption(f"{name}: {run.state}, {run.reason}.")
     elif run.state == "interrupted":
         st.caption(
-            f"{name}: nothing was written for a while. If it is no longer at work, the same command goes on with it."
+            f"{name}: ended before its last step, or silent for long. The same command goes on with it."
         )
     if run.skipped:
         lines = counted(run.skipped, "line")

@@ -15,6 +15,7 @@ from benchmarks.results.counts import Scored
 from benchmarks.results.systems import SYSTEMS, ZERO_SHOT, System
 from workbench.evaluation.differences import Difference, difference
 from workbench.languages import find_language
+from workbench.routing.similarity import entropies
 from workbench.tasks import parse_task
 
 #: Scored runs by system, the seeds of each in order.
@@ -201,16 +202,12 @@ def _balance(chosen: np.ndarray) -> dict[str, float]:
     """Of [tasks, E] shares; every task counts alike."""
     share = chosen / chosen.sum(axis=1, keepdims=True)
     mean = share.mean(axis=0)
+    (bits,) = entropies(mean[None])
     return {
         "busiest": float(mean.max() * mean.size),
-        "entropy": _bits(mean) / math.log2(mean.size),
-        "between": _bits(mean) - float(np.mean([_bits(row) for row in share])),
+        "entropy": float(bits) / math.log2(mean.size),
+        "between": float(bits - entropies(share).mean()),
     }
-
-
-def _bits(share: np.ndarray) -> float:
-    positive = share[share > 0]
-    return float(-(positive * np.log2(positive)).sum())
 
 
 def short(task: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from tests.cli.conftest import Run
+from workbench.figures.export import FORMATS
 
 SET = ("usage", "similarity", "coactivation")
 
@@ -22,8 +23,7 @@ def test_the_set_is_written_in_every_form(
     names = {f"{name}-{stack}-1" for name in SET for stack in ("encoder", "decoder")}
     # No map of sentences: those of one task are routed alike.
     names |= {"specialization", "tokens-encoder", "tokens-decoder"}
-    forms = ("svg", "pdf", "png", "csv", "json")
-    wanted = {f"{name}.{form}" for name in names for form in forms} | {"favourites.csv"}
+    wanted = {f"{name}.{form}" for name in names for form in FORMATS} | {"favourites.csv"}
     assert {path.name for path in place.iterdir()} == wanted
     assert set(result.out.splitlines()) == {str(place / name) for name in wanted}
     svg = (place / "similarity-decoder-1.svg").read_text(encoding="utf-8")

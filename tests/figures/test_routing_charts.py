@@ -146,8 +146,8 @@ def test_a_figure_is_written_in_every_form(form: str) -> None:
     if form == "json":
         assert json.loads(written)["vconcat"][1]["mark"]["text"] == line
         alt.Chart.from_json(json.dumps(json.loads(written)["vconcat"][0]))  # a chart still
-    if form in ("svg", "csv"):
-        assert "رجل" in export(sentence_map(POINTS, "encoder", 1), POINTS, line, "csv").decode()
+    if form == "csv":
+        assert "رجل" in written.decode()
 
 
 def test_two_hundred_tasks_are_drawn_whole() -> None:

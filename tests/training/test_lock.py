@@ -1,8 +1,10 @@
 """One process a run: held by a real other process, and free once that is killed."""
 
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,14 @@ def test_a_lock_of_another_machine_says_nothing(tmp_path):
         assert is_held(tmp_path) is None
         (tmp_path / LOCK).write_text("[")
         assert is_held(tmp_path) is None
+
+
+def test_a_look_at_a_run_that_begins_does_not_refuse_it(tmp_path):
+    with held(tmp_path):
+        pass
+    with (tmp_path / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as `is_held` does
+        assert is_held(tmp_path) is False, "nor does another look take it for a run"
+        threading.Timer(0.3, file.close).start()
+        with held(tmp_path):
+            assert is_held(tmp_path)

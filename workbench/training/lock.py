@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ except ImportError:  # Windows
 
 #: In the run's directory; what stands in it is for people, the lock is the system's.
 LOCK = ".lock"
+_TRIES, _PAUSE = 10, 0.1
 
 
 @contextmanager
@@ -30,12 +32,16 @@ def held(output: Path) -> Iterator[None]:
     """
     output.mkdir(parents=True, exist_ok=True)
     with (output / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            _lock(file)
-        except BlockingIOError as error:
-            raise _taken(output) from error
-        except OSError:  # no locks here
-            pass
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                _lock(file, shared=False)
+                break
+            except BlockingIOError as error:
+                if not tries_left:
+                    raise _taken(output) from error
+                time.sleep(_PAUSE)  # `is_held` has it for a moment when it looks
+            except OSError:  # no locks here
+                break
         with suppress(OSError):  # a full disk is for others to say
             file.truncate(0)
             file.write(json.dumps({"process": os.getpid(), "host": platform.node()}))
@@ -56,7 +62,7 @@ def is_held(output: Path) -> bool | None:
         return None
     try:
         with path.open("a", encoding="utf-8") as file:
-            _lock(file)
+            _lock(file, shared=True)  # so that those who look are not in each other's way
     except BlockingIOError:
         return True
     except OSError:
@@ -64,9 +70,9 @@ def is_held(output: Path) -> bool | None:
     return False
 
 
-def _lock(file: Any) -> None:
+def _lock(file: Any, shared: bool) -> None:
     if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def _content(path: Path) -> dict[str, Any]:
