@@ -1,250 +1,142 @@
-"""Compare: quality and speed of systems on the bundled captions, side by side."""
+"""Compare: quality and speed of systems side by side, on the bundled captions or on a person's own test set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from html import escape
 
-import pandas as pd
 import streamlit as st
 
 from app import jobs, session
-from app.widgets.charts import show_menu
+from app.widgets.address import begin_many, keep
+from app.widgets.comparison_results import show_results
 from app.widgets.direction import choose_direction
+from app.widgets.measuring import SUBNETWORK, Asked, measure, system
+from app.widgets.typed import offer_file
 from app.widgets.watching import watch
-from workbench.checkpoint.components import parameters_by_component
-from workbench.decoding.system import System, Translation
-from workbench.decoding.translator import Translator
-from workbench.engines.loading import ENGINES, Engine, under
+from workbench.config import ModelConfig
+from workbench.engines.loading import ENGINES, Engine
 from workbench.engines.packages import missing
 from workbench.errors import WorkbenchError
-from workbench.evaluation.quality import evaluate, metric_in_words
-from workbench.evaluation.speed import benchmark
-from workbench.evaluation.testset import CAPTIONS, TestSet, load_testset
-from workbench.figures.trade_off import quality_against_latency
-from workbench.subnetworks.extract import extract
-from workbench.tasks import Task
+from workbench.evaluation.testset import CAPTIONS, TestSet, load_testset, read_corpus
+from workbench.tasks import Task, parse_task
 
-# Sentences side by side; on a narrow page one below the other, each named.
-STYLE = """<style>
-.moe-beside{max-height:26rem;overflow:auto;border:1px solid #8885;border-radius:.5rem}
-.moe-beside table{width:100%;table-layout:fixed;border-collapse:collapse;font-size:.875rem}
-.moe-beside :is(th,td){padding:.35rem .6rem;text-align:start;vertical-align:top;overflow-wrap:anywhere}
-.moe-beside tr{border-top:1px solid #8885}
-.moe-beside thead tr{border-top:0}
-@media (max-width:640px){
-.moe-beside thead{display:none}
-.moe-beside :is(table,tbody,tr,td){display:block}
-.moe-beside td::before{content:attr(data-of);display:block;font-size:.75rem;opacity:.7}
-}
-</style>"""
-SUBNETWORK = " ✂"  # marks the sub-network of a checkpoint, extracted when it is needed
+MOST_CHARACTERS = 200_000
+BATCH_SIZES = (1, 8, 16, 32, 64)
+BEAMS = {1: "Greedy", 2: "Beam of 2", 4: "Beam of 4", 8: "Beam of 8"}
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One system's scores, translations and, once all are scored, speeds."""
-
-    system: str
-    parameters: int
-    scores: pd.DataFrame
-    speeds: pd.DataFrame | None  # not measured yet
-    translations: tuple[Translation, ...]
-
-
-def system(name: str, task: Task) -> Translator:
-    """The checkpoint, or the sub-network of it, that a name in the list means."""
-    model = session.load(session.checkpoints()[name.removesuffix(SUBNETWORK)])
-    return extract(model, [task], name=name) if name.endswith(SUBNETWORK) else model
-
-
-def under_engines(
-    job: jobs.Job, models: Sequence[Translator], engines: Sequence[Engine]
-) -> list[System]:
-    """The models, each dense one followed by itself under other engines."""
-    systems: list[System] = []
-    for model in models:
-        systems.append(model)
-        for engine in engines if model.config.is_dense else ():
-            job.report(0.0, f"{model.name}: converting for {engine}")
-            systems.append(under(model, engine))
-    return systems
+def choose_systems(configs: dict[str, ModelConfig]) -> list[str]:
+    """Checkpoints, and sub-networks of those that are routed by task; the first is the baseline."""
+    options = []
+    for name, config in configs.items():
+        options.append(name)
+        if any(s.router and s.router.granularity == "task" for _, s in config.stacks):
+            options.append(name + SUBNETWORK)
+    st.session_state.setdefault("systems", options[:3])
+    st.session_state["systems"] = [n for n in st.session_state["systems"] if n in options]
+    return st.multiselect(
+        "Systems, the first as the baseline",
+        options,
+        key="systems",
+        bind="query-params",
+        help="✂: the sub-network of the chosen directions, extracted for this comparison",
+    )
 
 
-def measure(job: jobs.Job, models: Sequence[System], testset: TestSet, batch: int) -> None:
-    """Score each model, a result as soon as it is done; then time them all, in turns."""
-    for index, model in enumerate(models):
+def choose_captions(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Some of the directions that all systems and the bundled captions have."""
+    there = read_corpus(CAPTIONS).tasks
+    names = [str(task) for task in tasks if task in there]
+    if not names:
+        st.info(
+            "The bundled captions have no direction that all of these systems translate. Give a test set of your own.",
+            icon=":material/info:",
+        )
+        return ()
+    preferred = "eng_Latn-deu_Latn"
+    default = [preferred if preferred in names else names[0]]
+    begin_many("directions", names, default)
+    chosen = st.multiselect(
+        "Directions",
+        names,
+        format_func=lambda task: parse_task(task).label,
+        key="directions",
+        persist_state="session",
+        help="Time is measured in the first one",
+    )
+    keep("directions", chosen, default)
+    return tuple(parse_task(task) for task in chosen)
 
-        def report(done: int, total: int, index: int = index) -> None:
-            share = 0.5 * (index + done / max(1, total)) / len(models)
-            job.report(share, f"{models[index].name}: translating")
 
-        scores = evaluate(model, testset, progress=report)
-        job.results.append(
-            Measured(
-                model.name,
-                sum(parameters_by_component(model.config).values()),
-                scores.to_frame(),
-                None,
-                scores.hypotheses[model.name][0],
+def write_testset(tasks: Sequence[Task]) -> tuple[Task, tuple[str, str]]:
+    """A person's own sources and references, and their direction."""
+    task = choose_direction(st.columns([3, 0.6, 3, 6], vertical_alignment="bottom"), tasks)
+    written = []
+    for place, side, key in zip(
+        st.columns(2), ("Sources", "References"), ("own-sources", "own-references"), strict=True
+    ):
+        written.append(
+            place.text_area(
+                f"{side}, one sentence a line",
+                key=key,
+                persist_state="session",
+                height=140,
+                max_chars=MOST_CHARACTERS,
             )
         )
-    speeds = benchmark(
-        models,
-        batch_sizes=(1, batch),
-        batches=10,
-        source=testset.task.source,
-        target=testset.task.target,
-        progress=lambda done, total: job.report(0.5 + 0.5 * done / total, "Timing, in turns"),
-    ).to_frame()
-    job.results[:] = [
-        replace(result, speeds=speeds[speeds["system"] == result.system]) for result in job.results
-    ]
+        offer_file(place, key, MOST_CHARACTERS)
+    return task, (written[0], written[1])
 
 
-def show(results: Sequence[Measured], testset: TestSet) -> None:
-    """The table, the chart, and the sentences that differ most."""
-    scores = pd.concat([r.scores for r in results])
-    timed = [r.speeds for r in results if r.speeds is not None]
-    speeds = pd.concat(timed) if timed else None
-    metrics = list(dict.fromkeys(scores["metric"]))
-    batch = 0 if speeds is None else int(speeds["batch_size"].max())
-    rows = []
-    for r in results:
-        row: dict[str, object] = {"System": r.system, "Parameters (M)": r.parameters / 1e6}
-        for score in r.scores.itertuples():
-            metric = metric_in_words(str(score.metric))
-            row[metric], row[f"± {metric}"] = score.score, score.ci
-            row["Length ratio"] = score.length_ratio
-        for speed in () if r.speeds is None else r.speeds.itertuples():
-            if speed.batch_size == 1:
-                row |= {"p50 (ms)": speed.p50_ms, "p95 (ms)": speed.p95_ms}
-            if speed.batch_size == batch:
-                row[f"Sentences/s, batch {batch}"] = speed.sentences_per_second
-        if r.speeds is not None:
-            row["Compile (s)"] = r.speeds["compile_seconds"].sum()
-            row["Computed in"] = r.speeds["dtype"].iloc[0]
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    digits = {
-        c: st.column_config.NumberColumn(format="%.1f")
-        for c in table.columns
-        if c not in ("System", "Computed in")
-    }
-    digits |= {
-        c: st.column_config.NumberColumn(format="%.2f") for c in ("Parameters (M)", "Length ratio")
-    }
-    st.dataframe(table, hide_index=True, width="stretch", column_config=digits)
-    conditions = ""
-    if speeds is not None:
-        one = speeds.iloc[0]
-        dtypes = dict.fromkeys(speeds["dtype"])
-        computed = f"{one['dtype']}, " if len(dtypes) == 1 else ""
-        conditions = f"batch 1, greedy, {computed}{one.device}, {one.threads} threads"
-    st.caption(
-        f"{testset.task.label}, {len(testset)} captions written for this project: a smoke test,"
-        " not a benchmark."
-        + (
-            f" Latency, systems in turns: {conditions}, tokenisation included; compiling apart."
-            " Taken beside this page and its browser: for figures, `workbench bench`."
-            if conditions
-            else ""
-        )
-        + " ±: 95 % bootstrap interval."
-    )
-    signatures = dict(zip(scores["metric"], scores["signature"], strict=True))
-    with st.expander("sacreBLEU signatures"):
-        st.code("\n".join(f"{metric}: {signature}" for metric, signature in signatures.items()))
-    if speeds is not None and len(results) > 1:
-        latency = speeds[speeds["batch_size"] == 1][["system", "p50_ms"]]
-        first = scores[scores["metric"] == metrics[0]][["system", "score"]]
-        points = first.merge(latency, on="system")
-        chart = quality_against_latency(points, metrics[0], conditions)
-        st.altair_chart(chart, width="stretch")
-        show_menu(
-            chart, points, "quality-latency", f"{testset.task.label}, {len(testset)} captions"
-        )
-    differing: list[dict[str, str]] = []
-    if len(results) > 1:
-        differing = [
-            {
-                "Source": source,
-                **{r.system: r.translations[i].text for r in results},
-                "Reference": reference,
-            }
-            for i, (source, reference) in enumerate(
-                zip(testset.sources, testset.references, strict=True)
-            )
-            if len({r.translations[i].text for r in results}) > 1
-        ]
-        st.markdown(f"**Sentences translated differently: {len(differing)} of {len(testset)}**")
-        if differing:
-            st.html(STYLE + beside(differing))
-    with st.container(horizontal=True):
-        st.download_button(
-            "Table as CSV", table.to_csv(index=False), "compare.csv", icon=":material/download:"
-        )
-        if differing:
-            st.download_button(
-                "Sentences as CSV",
-                pd.DataFrame(differing).to_csv(index=False),
-                "sentences.csv",
-                icon=":material/download:",
-            )
-
-
-def beside(rows: Sequence[dict[str, str]]) -> str:
-    """The rows as a table in HTML whose texts wrap, so that all columns are in sight."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-of="{escape(name)}" dir="auto">{escape(text)}</td>'
-            for name, text in row.items()
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="moe-beside"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+def testsets_of(asked: Asked) -> list[TestSet]:
+    """The test sets to measure on. Raises WorkbenchError where a person's own is not parallel."""
+    if asked.own is None:
+        return [load_testset(CAPTIONS, task) for task in asked.tasks]
+    sides = [tuple(text.rstrip("\n").split("\n")) for text in asked.own]
+    return [TestSet("own text", asked.tasks[0], *sides)]
 
 
 st.title("Compare", anchor=False)
 configs = session.usable()
-options = []
-for name, config in configs.items():
-    options.append(name)
-    if any(s.router and s.router.granularity == "task" for _, s in config.stacks):
-        options.append(name + SUBNETWORK)
-st.session_state.setdefault("systems", options[:3])
-st.session_state["systems"] = [n for n in st.session_state["systems"] if n in options]
-columns = st.columns([3, 0.6, 3, 6], vertical_alignment="bottom")
-names = columns[3].multiselect(
-    "Systems",
-    options,
-    key="systems",
-    bind="query-params",
-    help="✂: the sub-network of the chosen direction",
-)
-tasks = list(
-    dict.fromkeys(
-        task
-        for name in names or options
-        for task in configs[name.removesuffix(SUBNETWORK)].directions
+names = choose_systems(configs)
+each = [configs[name.removesuffix(SUBNETWORK)].directions for name in names or configs]
+shared = [task for task in each[0] if all(task in other for other in each)]
+tasks: tuple[Task, ...] = ()
+own: tuple[str, str] | None = None
+if not shared:
+    st.info("These systems have no direction in common.", icon=":material/info:")
+else:
+    left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
+    whose = left.segmented_control(
+        "Test set",
+        ["Bundled captions", "My own"],
+        default="Bundled captions",
+        required=True,
+        key="whose-testset",
+        persist_state="session",
     )
+    if whose == "My own":
+        one, own = write_testset(shared)
+        tasks = (one,)
+    else:
+        with right:
+            tasks = choose_captions(shared)
+left, middle, right, last = st.columns([2, 4, 4, 1.6], vertical_alignment="bottom")
+beam = left.selectbox(
+    "Search", list(BEAMS), format_func=lambda b: BEAMS[b], key="beam", persist_state="session"
 )
-task = choose_direction(columns, tasks)
-left, middle, right = st.columns([3, 5, 4.6], vertical_alignment="bottom")
+sizes = middle.multiselect(
+    "Batch sizes to time",
+    BATCH_SIZES,
+    default=[1, 32],
+    key="sizes",
+    persist_state="session",
+    help="Sentences translated at once",
+)
 installed: list[Engine] = [e for e in ENGINES if not missing(e.removesuffix("-int8"))]
-batch = left.selectbox(
-    "Batch size for throughput", [8, 16, 32, 64], index=2, key="batch", persist_state="session"
-)
 st.session_state.setdefault("engines", [])
 st.session_state["engines"] = [e for e in st.session_state["engines"] if e in installed]
-engines = middle.multiselect(
+engines = right.multiselect(
     "Dense systems also under",
     installed,
     key="engines",
@@ -254,31 +146,32 @@ engines = middle.multiselect(
     help="Measures what you would deploy: each dense system once more, converted for these engines."
     " They need `pip install 'task-moe-workbench[engines]'`.",
 )
-asked = (tuple(names), task, batch, tuple(engines))
+asked = Asked(tuple(names), tasks, tuple(engines), tuple(sorted(sizes)), int(beam), own)
 running: jobs.Job | None = st.session_state.get("job")
 busy = running is not None and not running.finished
-if right.button(
-    "Compare", type="primary", icon=":material/play_arrow:", disabled=busy or not names
+ready = names and tasks and sizes and (own is None or all(text.strip() for text in own))
+if last.button(
+    "Compare",
+    type="primary",
+    icon=":material/play_arrow:",
+    disabled=busy or not ready,
+    width="stretch",
 ):
     try:
-        models = [system(name, task) for name in names]
-        for model in models:
-            model.config.check_task(task)
-        testset = load_testset(CAPTIONS, task)
+        testsets = testsets_of(asked)
+        models = [system(name, tasks) for name in names]
         if engines and not any(model.config.is_dense for model in models):
             raise WorkbenchError(
                 "None of these systems is dense, so no other engine can run them. Add one with ✂ whose routing"
                 " is by task in both stacks, or a dense checkpoint."
             )
-        running = jobs.start(
-            lambda job: measure(job, under_engines(job, models, engines), testset, batch)
-        )
-        st.session_state["job"], st.session_state["compared"] = running, (asked, testset)
+        running = jobs.start(lambda job: measure(job, models, testsets, asked), asked)
+        st.session_state["job"], st.session_state["compared"] = running, testsets
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")
 if running is not None:
-    before, testset = st.session_state["compared"]
-    if before != asked:
+    testsets = st.session_state["compared"]
+    if running.of != asked:
         st.caption(
             "Below is the comparison of what was asked before. Press Compare for the new one."
         )
@@ -292,9 +185,10 @@ if running is not None:
             icon=":material/info:",
         )
     if running.results:
-        show(list(running.results), testset)
+        show_results(list(running.results), testsets, running.of)
 else:
     st.caption(
-        "Compare translates the captions in the package with each system: BLEU and chrF with their intervals, time for"
-        " one sentence and for a batch, and the sentences on which systems differ."
+        "Compare translates the captions in the package, or a test set of yours, with each system: BLEU and chrF++ with"
+        " what each system gains or loses, time for one sentence and for a batch, and the sentences on which systems"
+        " differ."
     )

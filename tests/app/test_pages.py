@@ -394,14 +394,53 @@ def test_systems_are_timed_in_turns_and_dense_ones_under_other_engines_too() -> 
     names = [*systems, "captions-task-moe ✂@ctranslate2-int8"]
     assert [result.system for result in job.results] == names
     assert [list(result.speeds["batch_size"]) for result in job.results] == [[1, 32]] * 3
+    assert [result.disk is None for result in job.results] == [False, True, True]
+    assert job.results[0].memory > job.results[1].memory > 0 and job.results[2].memory is None
     test.run()
     assert not test.exception and not test.error
     (table,) = [f.value for f in test.dataframe if "Computed in" in f.value]
     assert list(table["System"]) == names
     assert table["Computed in"].iloc[2].startswith("int8")
+    assert list(test.dataframe[0].value["Δ BLEU"])[1] == 0  # the part translates as the whole
     assert not any("asked before" in text.value for text in test.caption)
-    test.selectbox(key="batch").set_value(16).run()
+    test.multiselect(key="sizes").set_value([16]).run()
     assert any("asked before" in text.value for text in test.caption)
+
+
+@pytest.mark.slow
+def test_systems_are_compared_in_several_directions_or_on_a_test_set_of_ones_own() -> None:
+    test = AppTest.from_file(str(PAGES / "compare.py"), default_timeout=120)
+    directions = ["eng_Latn-deu_Latn", "deu_Latn-eng_Latn"]
+    test.query_params["directions"] = directions
+    test.run()
+    systems = ["captions-dense", "captions-distilled"]
+    test.multiselect(key="systems").set_value(systems).run()
+    test.multiselect(key="sizes").set_value([8]).run()
+    press(test, "Compare")
+    job = test.session_state["job"]
+    assert finished(job) and not job.error, job.error
+    assert test.query_params["directions"] == directions
+    first, second = job.results
+    assert first.differences.empty
+    assert list(second.differences["task"].unique()) == [*directions, "mean"]
+    test.run()
+    assert not test.exception and not test.error
+    table = test.dataframe[0].value
+    assert list(table["System"]) == systems
+    means = second.differences[second.differences["task"] == "mean"].set_index("metric")["delta"]
+    assert table["Δ BLEU"].iloc[1] == means["BLEU"] == pytest.approx(table["BLEU"].diff().iloc[1])
+    test.segmented_control(key="whose-testset").set_value("My own").run()
+    test.text_area(key="own-sources").set_value("Two dogs run.\nA man sits.").run()
+    test.text_area(key="own-references").set_value("Zwei Hunde rennen.").run()
+    press(test, "Compare")
+    assert ["2 sources but 1 reference" in error.value for error in test.error] == [True]
+    test.text_area(key="own-references").set_value("Zwei Hunde rennen.\nEin Mann sitzt.\n").run()
+    press(test, "Compare")
+    job = test.session_state["job"]
+    assert finished(job) and not job.error, job.error
+    test.run()
+    assert not test.exception and not test.error
+    assert any("English → German, 2 sentences." in text.value for text in test.caption)
 
 
 def test_no_engine_is_asked_to_run_experts() -> None:

@@ -5,7 +5,16 @@ import pytest
 import sacrebleu
 
 from tests.models import EN_DE, captions
-from workbench.evaluation.differences import difference, differences, mean_difference
+from workbench.errors import WorkbenchError
+from workbench.evaluation.differences import (
+    MEAN,
+    difference,
+    differences,
+    from_baseline,
+    mean_difference,
+)
+from workbench.evaluation.quality import Scores, score
+from workbench.evaluation.sentences import differing_sentences
 from workbench.evaluation.testset import TestSet
 
 REFERENCES = captions("deu_Latn")[:30]
@@ -44,3 +53,62 @@ def test_a_mean_is_surer_than_its_parts():
     mean = mean_difference(parts)
     assert mean.delta == 1.0
     assert mean.ci == pytest.approx(1.96 / 2, rel=0.05)
+
+
+def scored(name: str, texts: list[str], *testsets: TestSet) -> Scores:
+    """The scores of the same translations of every test set."""
+    made = [each for testset in testsets for each in score(name, testset, texts, resamples=0)]
+    return Scores(tuple(made), testsets, {name: tuple(tuple(map(Text, texts)) for _ in testsets)})
+
+
+class Text(str):
+    """What `translate` gives, as far as scores go."""
+
+    @property
+    def text(self) -> str:
+        return str.__str__(self)
+
+
+def test_differences_from_the_baseline_by_test_set_and_on_average():
+    half = TestSet("half", EN_DE, SET.sources[:30], [*REFERENCES[:29], "x"])
+    both = scored("a", WORSE, SET, half) + scored("b", WORST, SET, half)
+    table = from_baseline(both, resamples=50)
+    assert list(table["system"].unique()) == ["b"]
+    assert list(table["task"]) == [str(EN_DE)] * 4 + [MEAN] * 2
+    assert list(table["metric"]) == ["BLEU", "chrF2++"] * 3
+    expected = differences(SET, WORSE, WORST, ("bleu", "chrf++"), resamples=50)
+    assert table["delta"][0] == expected["bleu"].delta
+    assert table["ci"][1] == expected["chrf++"].ci
+    assert table["delta"][4] == pytest.approx((table["delta"][0] + table["delta"][2]) / 2)
+    points = {one.system: one.score for one in both.scores if one.metric == "BLEU"}
+    assert set(points) == {"a", "b"}
+    assert from_baseline(scored("a", WORSE, SET)).empty
+
+
+def test_one_sentence_has_a_difference_and_no_confidence():
+    one = TestSet("one", EN_DE, SET.sources[:1], REFERENCES[:1])
+    found = from_baseline(scored("a", WORSE[:1], one) + scored("b", WORST[:1], one))
+    assert (found["delta"] < 0).all()
+    assert found["ci"].isna().all() and found["p_value"].isna().all()
+
+
+def test_scores_of_other_test_sets_or_of_the_same_system_are_not_put_together():
+    other = TestSet("other", EN_DE, SET.sources, WORSE)
+    with pytest.raises(WorkbenchError, match="different test sets"):
+        scored("a", WORSE, SET) + scored("b", WORSE, other)
+    with pytest.raises(WorkbenchError, match="a system named a"):
+        scored("a", WORSE, SET) + scored("a", WORST, SET)
+
+
+def test_the_sentences_that_differ_most_come_first():
+    mixed = [REFERENCES[0], WORST[1], *WORSE[2:]]
+    frame = differing_sentences(scored("a", WORSE, SET) + scored("b", mixed, SET))
+    assert set(frame["sentence"]) <= {0, 1}
+    assert list(frame["system"]) == ["a", "b"] * (len(frame) // 2)
+    assert frame["spread"].is_monotonic_decreasing
+    metric = sacrebleu.CHRF(word_order=2)
+    for row in frame.itertuples():
+        expected = metric.sentence_score(row.translation, [row.reference]).score
+        assert row.score == pytest.approx(expected)
+        assert row.source == SET.sources[row.sentence]
+    assert differing_sentences(scored("a", WORSE, SET) + scored("b", WORSE, SET)).empty

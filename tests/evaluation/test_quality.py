@@ -40,6 +40,12 @@ def test_confidence_intervals_are_those_of_sacrebleu() -> None:
     assert "bs:50|seed:12345" in bleu.signature
 
 
+def test_translations_that_run_in_a_loop_are_counted() -> None:
+    looped = ("ein Hund ein Hund ein Hund", *HYPOTHESES[1:])
+    assert [one.loops for one in score("x", SMALL, looped, resamples=0)] == [1 / 3] * 2
+    assert score("x", SMALL, HYPOTHESES, resamples=0)[0].loops == 0
+
+
 def test_an_interval_of_resamples_that_partly_score_zero() -> None:
     testset = TestSet("two", SMALL.task, ("a", "b"), REFERENCES[:2])
     assert score("x", testset, (REFERENCES[0], "nichts"), resamples=50)[0].ci > 0

@@ -12,11 +12,13 @@ import vl_convert
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.differences import difference_chart
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.kept_experts import KEPT, kept_experts_map
 from workbench.figures.sizes import component_bars
+from workbench.figures.throughput import throughput_chart
 from workbench.figures.token_strip import token_strip
-from workbench.figures.trade_off import quality_against_latency
+from workbench.figures.trade_off import front, quality_against_latency
 
 USAGE = pd.DataFrame(
     [
@@ -53,6 +55,22 @@ SIZES = pd.DataFrame(
 )
 POINTS = pd.DataFrame({"system": ["a", "b"], "score": [30.0, 31.0], "p50_ms": [4.0, 9.0]})
 
+DIFFERENCES = pd.DataFrame(
+    [("b", task, "chrF2++", -1.0, 0.5, 0.01) for task in ("eng_Latn-deu_Latn", "mean")],
+    columns=["system", "task", "metric", "delta", "ci", "p_value"],
+)
+SPEEDS = pd.DataFrame(
+    [(name, size, 9.0, 80.0 * size, 5.0, 6.0) for name in ("a", "b") for size in (1, 32)],
+    columns=[
+        "system",
+        "batch_size",
+        "sentences_per_second",
+        "tokens_per_second",
+        "p50_ms",
+        "p95_ms",
+    ],
+)
+
 
 @pytest.mark.parametrize(
     "chart",
@@ -61,8 +79,9 @@ POINTS = pd.DataFrame({"system": ["a", "b"], "score": [30.0, 31.0], "p50_ms": [4
         token_strip(ROUTES, "encoder"),
         component_bars(SIZES),
         quality_against_latency(POINTS, "BLEU", "batch 1"),
+        throughput_chart(SPEEDS, "cpu"),
     ],
-    ids=["heat map", "token strip", "sizes", "trade-off"],
+    ids=["heat map", "token strip", "sizes", "trade-off", "throughput"],
 )
 def test_a_chart_is_drawn_with_its_marks(chart: alt.LayerChart) -> None:
     specification = chart.to_dict()
@@ -71,6 +90,34 @@ def test_a_chart_is_drawn_with_its_marks(chart: alt.LayerChart) -> None:
         assert label["type"] == "quantitative" or label["axis"]["labelFlush"] is False
     assert "<path" in vl_convert.vegalite_to_svg(specification)
     assert specification["title"]["text"]
+
+
+def test_the_front_is_of_the_systems_that_none_beats() -> None:
+    points = pd.DataFrame(
+        {
+            "system": ["slow and good", "fast", "beaten", "as good as fast", "beaten by the first"],
+            "score": [31.0, 30.0, 29.0, 30.0, 30.5],
+            "p50_ms": [9.0, 4.0, 5.0, 6.0, 10.0],
+        }
+    )
+    assert list(front(points)["system"]) == ["fast", "slow and good"]
+    drawn = quality_against_latency(points, "BLEU", "batch 1").to_dict()
+    assert drawn["layer"][0]["transform"][0]["filter"]["oneOf"] == ["fast", "slow and good"]
+    assert drawn["title"]["subtitle"][0] == "batch 1"
+    best = quality_against_latency(points[:1], "BLEU", "batch 1").to_dict()
+    assert len(best["layer"]) == 1  # a front of one system is no line
+
+
+def test_differences_are_drawn_by_direction_with_the_mean_last() -> None:
+    chart = difference_chart(DIFFERENCES, "chrF2++", ["a", "b"]).to_dict()
+    svg = vl_convert.vegalite_to_svg(chart)
+    assert svg.index("English → German") < svg.index("Mean")
+    assert "chrF++ against a" in svg
+    # The baseline keeps its colour, and has no place in the legend.
+    assert chart["layer"][1]["encoding"]["color"]["scale"]["domain"] == ["a", "b"]
+    assert chart["layer"][1]["encoding"]["color"]["legend"]["values"] == ["b"]
+    with pytest.raises(WorkbenchError, match="no difference in BLEU"):
+        difference_chart(DIFFERENCES, "BLEU", ["a", "b"])
 
 
 def test_equal_scores_have_room_around_them() -> None:

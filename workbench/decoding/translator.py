@@ -122,6 +122,11 @@ class Translator(System):
         return str(self.network.embedding.dtype)
 
     @property
+    def weight_bytes(self) -> int:
+        """What its weights occupy in memory, in bytes."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(self.network)))
+
+    @property
     def compile_seconds(self) -> float:
         """Spent on compiling so far."""
         return self.programs.compile_seconds

@@ -14,7 +14,9 @@ from sacrebleu.significance import PairedTest
 from workbench.checkpoint.components import parameters_by_component
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
+from workbench.evaluation.differences import from_baseline
 from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics, metric_in_words
+from workbench.evaluation.repetition import LONGEST, TIMES
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.tables import latex_table, text_table
@@ -30,7 +32,7 @@ LEVEL = 0.05
 class Comparison:
     """Scores and speeds of the same systems; the first is the baseline.
 
-    `to_frame` has all numbers; `render` gives a table as text, LaTeX or JSON.
+    `to_frame` has all numbers, `differences` the points gained or lost; `render` gives a table as text, LaTeX or JSON.
 
     p_values: (system, number of the test set, metric) -> p of the paired bootstrap against the baseline.
     speeds: None where they were not measured. parameters: of each system.
@@ -52,6 +54,10 @@ class Comparison:
             for row in frame.itertuples()
         ]
         return frame.assign(parameters=frame["system"].map(self.parameters))
+
+    def differences(self) -> pd.DataFrame:
+        """Points gained or lost against the baseline, with intervals: see `workbench.evaluation.differences`."""
+        return from_baseline(self.scores)
 
     def render(self, form: Format = "text") -> str:
         """As a text for a terminal, as LaTeX, or as JSON with everything that was measured."""
@@ -78,6 +84,9 @@ class Comparison:
         frame = self.to_frame()
         metrics = list(frame["metric"].unique())
         header = ["system", "task", *map(metric_in_words, metrics), "length", "parameters"]
+        looping = bool(frame["loops"].any())
+        if looping:
+            header.insert(-1, "loops")
         several = frame["testset"].nunique() > 1
         speeds = self.speeds.to_frame() if self.speeds else None
         if speeds is not None:
@@ -91,7 +100,10 @@ class Comparison:
             first = group.iloc[0]
             row = [str(system), f"{task} ({testset})" if several else str(task)]
             row += [_score(by_metric.loc[metric]) for metric in metrics]
-            row += [f"{first['length_ratio']:.3f}", f"{first['parameters']:,}"]
+            row.append(f"{first['length_ratio']:.3f}")
+            if looping:
+                row.append(f"{first['loops']:.1%}")
+            row.append(f"{first['parameters']:,}")
             if speeds is not None:
                 own = speeds[speeds["system"] == system].set_index("batch_size")
                 row += [
@@ -113,6 +125,10 @@ class Comparison:
             notes.append(
                 f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap,"
                 f" {RESAMPLES} resamples, no correction for the number of comparisons)."
+            )
+        if frame["loops"].any():
+            notes.append(
+                f"loops: share of translations in which up to {LONGEST} words stand {TIMES} times in a row."
             )
         notes += [
             f"{metric_in_words(m)}: {s}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
-from workbench.evaluation.quality import RESAMPLES, make_metrics
+from workbench.evaluation.quality import ASKED_AS, RESAMPLES, Scores, make_metrics
 from workbench.evaluation.testset import TestSet
 
 _SEED = 12345
+#: The task of a row that is the mean over all test sets.
+MEAN = "mean"
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +22,8 @@ class Difference:
     """A metric of a system minus that of the baseline.
 
     delta: in the metric's points. ci: half the width of its 95 % confidence interval. p_value: of no difference,
-    two-sided; from the same paired bootstrap over sentences (Koehn 2004). samples: the difference in each resample.
+    two-sided; from the same paired bootstrap over sentences (Koehn 2004). Both are NaN for a single sentence, which has
+    no spread. samples: the difference in each resample.
     """
 
     delta: float
@@ -51,7 +56,8 @@ def differences(
             scores.append(
                 np.array([metric._compute_score_from_stats(list(row)).score for row in sums])
             )
-        found[name] = difference(scores[1][0] - scores[0][0], scores[1][1:] - scores[0][1:])
+        one = difference(scores[1][0] - scores[0][0], scores[1][1:] - scores[0][1:])
+        found[name] = one if size > 1 else replace(one, ci=math.nan, p_value=math.nan)
     return found
 
 
@@ -69,3 +75,37 @@ def mean_difference(parts: Sequence[Difference]) -> Difference:
     random = np.random.default_rng(_SEED)
     samples = np.mean([random.permutation(part.samples) for part in parts], axis=0)
     return difference(float(np.mean([part.delta for part in parts])), samples)
+
+
+def from_baseline(scores: Scores, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """What every system but the first gains or loses against the first: system, testset, task, metric, delta, ci,
+    p_value, as in `Difference`.
+
+    A row for each system, test set and metric, which is called as in `scores`; with several test sets one more for their
+    mean, whose task is `MEAN` and whose testset is empty.
+    """
+    baseline, *systems = scores.systems
+    names = list(dict.fromkeys(score.metric for score in scores.scores))
+    rows = []
+    for system in systems:
+        parts: dict[str, list[Difference]] = {name: [] for name in names}
+        for number, testset in enumerate(scores.testsets):
+            before, after = (
+                [text.text for text in scores.hypotheses[name][number]]
+                for name in (baseline, system)
+            )
+            found = differences(testset, before, after, [ASKED_AS[n] for n in names], resamples)
+            for name in names:
+                one = found[ASKED_AS[name]]
+                parts[name].append(one)
+                rows.append((system, testset.name, str(testset.task), name, *_numbers(one)))
+        if len(scores.testsets) > 1:
+            rows += [
+                (system, "", MEAN, name, *_numbers(mean_difference(parts[name]))) for name in names
+            ]
+    columns = ["system", "testset", "task", "metric", "delta", "ci", "p_value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _numbers(one: Difference) -> tuple[float, float, float]:
+    return one.delta, one.ci, one.p_value

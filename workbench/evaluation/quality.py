@@ -14,11 +14,14 @@ from sacrebleu.significance import PairedTest
 from workbench.arguments import as_list
 from workbench.decoding.system import System, Translation
 from workbench.errors import WorkbenchError
+from workbench.evaluation.repetition import share_of_loops
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.testset import TestSet, as_testsets
 from workbench.wording import counted
 
 METRICS = ("bleu", "chrf", "chrf++", "ter")
+#: sacreBLEU's name of a metric, with its parameters -> the name it is asked for by.
+ASKED_AS = {"BLEU": "bleu", "chrF2": "chrf", "chrF2++": "chrf++", "TER": "ter"}
 #: Resamples of a bootstrap, as sacreBLEU's own default.
 RESAMPLES = 1000
 
@@ -31,6 +34,7 @@ class Score:
     better (TER: less). ci: half the width of the 95 % confidence interval, by bootstrap over sentences;
     NaN where it was not asked for. signature: sacreBLEU's. sentences: how many were scored.
     length_ratio: tokens of the translations over tokens of the references, as BLEU counts them.
+    loops: share of the translations that run in a loop, see `workbench.evaluation.repetition`.
     """
 
     system: str
@@ -42,6 +46,7 @@ class Score:
     signature: str
     sentences: int
     length_ratio: float
+    loops: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +69,7 @@ class Scores:
 
     def to_frame(self) -> pd.DataFrame:
         """A row a score: system, testset, task, metric, score, ci (half the 95 % confidence interval), signature,
-        sentences, length_ratio. The metric is called as sacreBLEU does: chrF2++ is what is asked for as chrf++.
+        sentences, length_ratio, loops. The metric is called as sacreBLEU does: chrF2++ is what is asked for as chrf++.
         """
         return pd.DataFrame(self.scores, columns=[field.name for field in fields(Score)])
 
@@ -72,6 +77,16 @@ class Scores:
     def systems(self) -> tuple[str, ...]:
         """Their names, the baseline first."""
         return tuple(self.hypotheses)
+
+    def __add__(self, other: Scores) -> Scores:
+        """The scores of both, which are of different systems on the same test sets."""
+        if self.testsets != other.testsets:
+            raise WorkbenchError("Scores of different test sets cannot be put together.")
+        if both := set(self.systems) & set(other.systems):
+            raise WorkbenchError(f"Both of these scores have a system named {sorted(both)[0]}.")
+        return Scores(
+            self.scores + other.scores, self.testsets, {**self.hypotheses, **other.hypotheses}
+        )
 
 
 def evaluate(
@@ -160,6 +175,7 @@ def score(
         for name, point in points.items():
             result: Any = table[point.name][0]
             signatures[name], intervals[name] = found[point.name], float(result.ci)
+    loops = share_of_loops(texts, testset.task.target)
     return [
         Score(
             system=system,
@@ -171,6 +187,7 @@ def score(
             signature=str(signatures[name]),
             sentences=len(texts),
             length_ratio=float(bleu.ratio),
+            loops=loops,
         )
         for name, point in points.items()
     ]

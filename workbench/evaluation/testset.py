@@ -57,7 +57,9 @@ class TestSet:
             object.__setattr__(self, side, tuple(as_texts(getattr(self, side), side)))
         if len(self.sources) != len(self.references):
             raise TestSetError(
-                f"Test set {self.name} has {len(self.sources)} sources but {len(self.references)} references."
+                f"Test set {self.name} has {counted(len(self.sources), 'source')} but"
+                f" {counted(len(self.references), 'reference')}. Number n of the one must be the translation of number n"
+                " of the other."
             )
         if not self.sources:
             raise TestSetError(f"Test set {self.name} is empty: there is nothing to score.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -84,6 +85,34 @@ def gradient_legend(**more: Any) -> alt.Legend:
     )
 
 
+def system_colour(names: Sequence[str], **legend: Any) -> alt.Color:
+    """Colour of each system, the same in every chart of a comparison; `system_shape` goes with it."""
+    colours = [category(i) for i in range(len(names))]
+    return alt.Color(
+        "system:N",
+        title=None,
+        scale=alt.Scale(domain=list(names), range=colours),
+        legend=_system_legend(legend),
+    )
+
+
+def system_shape(names: Sequence[str], **legend: Any) -> alt.Shape:
+    """Shape of each system's points, so that colour is not alone in telling them apart; the legend is one with the
+    colours' where it is told the same.
+    """
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(names))]
+    return alt.Shape(
+        "system:N",
+        title=None,
+        scale=alt.Scale(domain=list(names), range=shapes),
+        legend=_system_legend(legend),
+    )
+
+
+def _system_legend(more: dict[str, Any]) -> alt.Legend:
+    return alt.Legend(orient="top", columns=1, labelLimit=260, symbolSize=90, **more)
+
+
 def share_colour(what: str) -> alt.Color:
     """Colour of a share, the same for every layer and network; the root shows what is near chance, too."""
     return alt.Color(
@@ -106,11 +135,11 @@ def share_numbers(base: alt.Chart, cells: int) -> alt.Chart:
 
 
 def title(text: str, subtitle: str = "") -> dict[str, Any]:
-    """A chart's title: what is shown over what, and below it how to read it."""
+    """A chart's title: what is shown over what, and below it, in one line or several, how to read it."""
     found: dict[str, Any] = {"text": text, "anchor": "start", "fontSize": 14, "offset": 10}
     if subtitle:
         found |= {
-            "subtitle": subtitle,
+            "subtitle": subtitle.split("\n") if "\n" in subtitle else subtitle,
             "subtitleFontSize": 12,
             "subtitlePadding": 4,
             "subtitleColor": FAINT,

@@ -9,7 +9,7 @@ from workbench.figures import theme
 
 
 def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str) -> alt.LayerChart:
-    """Quality over latency, a labelled point a system; up and to the left is better.
+    """Quality over latency, a labelled point a system, and the front of the best; up and to the left is better.
 
     systems: columns system, score (points of `metric`) and p50_ms (milliseconds a batch).
     conditions: how latency was measured: batch size, beam, device, dtype.
@@ -31,32 +31,33 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
             axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=5, format=".1f"),
         ),
     )
-    colour = alt.Color(
-        "system:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=[theme.category(i) for i in range(len(names))]),
-        legend=alt.Legend(orient="top", columns=1, labelLimit=260),
-    )
-    shape = alt.Shape(
-        "system:N",
-        title=None,
-        scale=alt.Scale(
-            domain=names, range=[theme.SHAPES[i % len(theme.SHAPES)] for i in range(len(names))]
-        ),
-    )
     points = base.mark_point(filled=True, size=140, opacity=1).encode(
-        color=colour,
-        shape=shape,
+        color=theme.system_colour(names),
+        shape=theme.system_shape(names),
         tooltip=[
             alt.Tooltip("system:N", title="System"),
             alt.Tooltip("score:Q", title=metric, format=".1f"),
             alt.Tooltip("p50_ms:Q", title="Median latency (ms)", format=".1f"),
         ],
     )
+    best = front(systems)
+    line = base.mark_line(
+        interpolate="step-after", color=theme.FAINT, strokeDash=[4, 3], strokeWidth=1.5
+    ).transform_filter(alt.FieldOneOfPredicate("system", oneOf=list(best["system"])))
+    note = "Dashed: the front, whose systems none beats in both" if len(best) > 1 else ""
     return theme.styled(
-        alt.layer(points).properties(
-            title=theme.title(f"{metric} over latency", conditions),
+        alt.layer(*((line,) if len(best) > 1 else ()), points).properties(
+            title=theme.title(
+                f"{metric} over latency", "\n".join(filter(None, [conditions, note]))
+            ),
             width=theme.WIDTH,
             height=290 + 18 * len(names),
         )
     )
+
+
+def front(systems: pd.DataFrame) -> pd.DataFrame:
+    """The systems that no other beats in quality and in latency alike (Pareto), the fastest first."""
+    ordered = systems.sort_values(["p50_ms", "score"], ascending=[True, False])
+    before = ordered["score"].cummax().shift(fill_value=float("-inf"))
+    return ordered[ordered["score"] > before]
