@@ -11,6 +11,7 @@ import streamlit as st
 from app.widgets.charts import AROUND, draw, show_chart, show_menu
 from app.widgets.tracing import Asked
 from workbench.figures.coactivation import coactivation_map
+from workbench.figures.flow import flow_chart
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.sentence_map import BRUSH, sentence_map
 from workbench.figures.specialization import specialization_chart
@@ -18,6 +19,8 @@ from workbench.figures.standard import sentence_points
 from workbench.figures.task_similarity import task_similarity_map
 from workbench.figures.token_strip import token_strip
 from workbench.routing.affinity import coactivation, favourite_tokens
+from workbench.routing.flow import layer_flow
+from workbench.routing.ordering import ExpertOrder, TaskOrder
 from workbench.routing.similarity import similarity
 from workbench.routing.specialization import specialization
 from workbench.routing.trace import Routes
@@ -27,6 +30,7 @@ from workbench.tasks import parse_task
 # A strip is as wide as its sentence is long: it scrolls, and the page does not.
 SCROLLED = "<style>[class*='st-key-strip-']{overflow-x:auto}</style>"
 GATE = "Gate: the weight of an expert's output, from 0 to 1.{mean} Layers, experts and positions are counted from 0."
+MOST_EXPERTS = (8, 16, 32, 64)
 COLUMNS = {
     "sentence": None,  # there is one only
     "task": "Task",
@@ -55,6 +59,8 @@ def show_tasks(routes: Routes, asked: Asked, of: str) -> None:
         views |= {"Similarity": _similarity, "Specialisation": _specialization}
     if routes.frame["rank"].max() > 0:
         views["Chosen together"] = _together
+    if any(len(layers) > 1 for layers in routes.layers.values()):
+        views["Flow"] = _flow
     if st.session_state.get("view") not in views:
         st.session_state["view"] = "Usage"
     chosen = st.segmented_control(
@@ -74,8 +80,9 @@ def _usage(routes: Routes, asked: Asked, of: str) -> None:
         "Counted over tokens at any rank, language and end tokens included, padding not."
         " In the decoder a token is counted where it is read."
     )
+    tasks, experts, most = _orders(routes)
     for stack, layer, rows in _layers(routes, usage):
-        chart = expert_heat_map(usage, stack, layer, _top_k(routes, stack))
+        chart = expert_heat_map(usage, stack, layer, _top_k(routes, stack), tasks, experts, most)
         show_chart(chart, rows, f"usage-{stack}-{layer}", of)
     with st.expander("The numbers"):
         st.caption(
@@ -85,6 +92,42 @@ def _usage(routes: Routes, asked: Asked, of: str) -> None:
         st.download_button(
             "CSV", usage.to_csv(index=False), "usage.csv", icon=":material/download:"
         )
+
+
+TASK_ORDERS: dict[TaskOrder, str] = {
+    "given": "As listed",
+    "source": "By source",
+    "target": "By target",
+    "alike": "Alike together",
+}
+EXPERT_ORDERS: dict[ExpertOrder, str] = {
+    "number": "By number",
+    "use": "Most used first",
+    "task": "By the task that uses them most",
+}
+
+
+def _orders(routes: Routes) -> tuple[TaskOrder, ExpertOrder, int | None]:
+    """In which order tasks and experts are shown, and how many experts."""
+    columns = st.columns([2, 3, 2, 3], gap="medium")
+    tasks: TaskOrder = "given"
+    if len(routes.tasks) > 1:
+        tasks = columns[0].selectbox(
+            "Tasks", list(TASK_ORDERS), format_func=TASK_ORDERS.__getitem__, key="task-order"
+        )
+    experts: ExpertOrder = columns[1].selectbox(
+        "Experts", list(EXPERT_ORDERS), format_func=EXPERT_ORDERS.__getitem__, key="expert-order"
+    )
+    counts = [n for n in MOST_EXPERTS if n < max(routes.experts.values())]
+    if not counts:
+        return tasks, experts, None
+    most: int | None = columns[2].selectbox(
+        "Show",
+        [None, *counts],
+        format_func=lambda n: "All experts" if n is None else f"The {n} most used",
+        key="most-experts",
+    )
+    return tasks, experts, most
 
 
 def _similarity(routes: Routes, asked: Asked, of: str) -> None:
@@ -143,6 +186,22 @@ def _together(routes: Routes, asked: Asked, of: str) -> None:
         if not rows.empty:
             chart = coactivation_map(table, stack, layer, _top_k(routes, stack))
             show_chart(chart, rows, f"together-{stack}-{layer}", of)
+
+
+def _flow(routes: Routes, asked: Asked, of: str) -> None:
+    table = _flows(repr(asked), routes)
+    st.caption(
+        "The first choices of tokens in one layer with experts, and where the same tokens go in the next. By chance: the"
+        " next choice would not depend on this one."
+    )
+    for stack in dict.fromkeys(table["stack"]):
+        chart = flow_chart(table, stack)
+        show_chart(chart, table[table["stack"] == stack], f"flow-{stack}", of)
+
+
+@st.cache_data(max_entries=8, show_spinner="Comparing with shuffled tokens …")
+def _flows(key: str, _routes: Routes) -> pd.DataFrame:
+    return layer_flow(_routes)
 
 
 def show_sentences(routes: Routes, asked: Asked, of: str) -> None:

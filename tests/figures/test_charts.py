@@ -135,6 +135,19 @@ def test_the_heat_map_names_the_level_of_chance() -> None:
     assert "50%" in expert_heat_map(USAGE, "decoder", 1, 2).to_dict()["title"]["subtitle"]
 
 
+def test_the_heat_map_is_in_the_order_that_is_asked_for() -> None:
+    chart = expert_heat_map(USAGE, "decoder", 1, 2, tasks="target", experts="use", most=3)
+    specification = chart.to_dict()
+    x, y = (specification["layer"][0]["encoding"][axis]["sort"] for axis in ("x", "y"))
+    assert x == [0, 1, 2]
+    assert y == ["English → German", "English → French"]
+    assert specification["title"]["subtitle"].endswith(
+        "by chance 50% per expert; the 3 most used are shown"
+    )
+    (rows,) = specification["datasets"].values()
+    assert {row["expert"] for row in rows} == {0, 1, 2}
+
+
 def test_text_on_a_colour_is_the_more_readable_of_black_and_white() -> None:
     assert theme.ink("#F0E442") == "#000000"
     assert theme.ink("#0072B2") == "#ffffff"

@@ -13,6 +13,7 @@ import pytest
 from workbench.errors import WorkbenchError
 from workbench.figures.coactivation import coactivation_map
 from workbench.figures.export import FORMATS, export, provenance_line
+from workbench.figures.flow import MOST, flow_chart
 from workbench.figures.sentence_map import BRUSH, sentence_map
 from workbench.figures.specialization import specialization_chart
 from workbench.figures.task_similarity import task_similarity_map
@@ -164,3 +165,43 @@ def test_two_hundred_tasks_are_drawn_whole() -> None:
 def test_an_unknown_form_is_named() -> None:
     with pytest.raises(WorkbenchError, match="svg, pdf, png, csv, json, not as 'gif'"):
         export(alt.Chart(), POINTS, "", "gif")
+
+
+def flow(experts: int) -> pd.DataFrame:
+    """Every expert of layer 1 sends a token or more to every one of layer 3."""
+    rows = [
+        ("encoder", 1, i, 3, j, 1 + (i == j), 0.5, 0.3, 0.7, 0.01)
+        for i in range(experts)
+        for j in range(experts)
+    ]
+    names = ["stack", "layer", "expert", "next_layer", "next_expert", "tokens", "share"]
+    return pd.DataFrame(rows, columns=[*names, "by_chance", "information", "information_chance"])
+
+
+def test_ribbons_of_a_flow_begin_and_end_where_their_experts_are() -> None:
+    specification = flow_chart(flow(3), "encoder").to_dict()
+    ribbons, bars = (
+        pd.DataFrame(rows)
+        for rows in sorted(specification["datasets"].values(), key=lambda r: "ribbon" not in r[0])
+    )
+    for _, points in ribbons.groupby("ribbon"):
+        for end, layer in ((0, 1), (-1, 3)):
+            point = points.iloc[end]
+            expert = int(point["from" if end == 0 else "to"].rsplit(" ", 1)[1])
+            bar = bars[(bars["layer"] == layer) & (bars["expert"] == expert)].iloc[0]
+            assert bar["y"] - 1e-9 <= point["y"] < point["y2"] <= bar["y2"] + 1e-9
+    heights = (ribbons["y2"] - ribbons["y"]).groupby(ribbons["ribbon"]).first()
+    assert heights.sum() == pytest.approx(1)
+    subtitle = specification["title"]["subtitle"]
+    assert subtitle == "First choices. A choice tells 0.70 bits of the next; shuffled 0.01"
+    assert drawn(flow_chart(flow(3), "encoder")).count("<path") >= 9 + 6
+
+
+def test_of_very_many_ribbons_the_widest_are_drawn() -> None:
+    specification = flow_chart(flow(20), "encoder").to_dict()
+    (ribbons,) = (rows for rows in specification["datasets"].values() if "ribbon" in rows[0])
+    names = {row["ribbon"] for row in ribbons}
+    assert len(names) == MOST and all(f"1 {i} {i}" in names for i in range(20))
+    assert f"{MOST} widest" in specification["title"]["subtitle"][1]
+    with pytest.raises(WorkbenchError, match="the decoder has fewer"):
+        flow_chart(flow(3), "decoder")

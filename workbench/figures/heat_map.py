@@ -7,19 +7,29 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.routing.ordering import ExpertOrder, TaskOrder, order_experts, order_tasks
 from workbench.tasks import parse_task
 
 _GAP = 0.05  # between cells, of a cell
 _ROW, _LOW_ROW, _MANY = 34, 20, 40  # pixels of a row, and of one where there are more than so many
 
 
-def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> alt.LayerChart:
+def expert_heat_map(
+    usage: pd.DataFrame,
+    stack: str,
+    layer: int,
+    top_k: int,
+    tasks: TaskOrder = "given",
+    experts: ExpertOrder = "number",
+    most: int | None = None,
+) -> alt.LayerChart:
     """Share of each task's tokens that chose each expert of one layer: task down, expert across.
 
-    usage: as `Usage.to_frame` gives it. top_k: experts a token chooses, for the chance level.
+    usage: as `Usage.to_frame` gives it. top_k: experts a token chooses, for the chance level. tasks, experts: their
+    orders, see `workbench.routing.ordering`. most: how many experts to show, the most used of all tasks; default all.
 
     Raises:
-        WorkbenchError: the table has no such layer.
+        WorkbenchError: the table has no such layer, or there is no such order.
     """
     frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
     if frame.empty:
@@ -28,19 +38,25 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
         raise WorkbenchError(
             f"There is no {stack} layer {layer} in this table. Layers with experts: {found}."
         )
+    shares = frame.pivot(index="task", columns="expert", values="share")
+    shares = shares.loc[list(dict.fromkeys(frame["task"]))]
+    rows = order_tasks(shares, tasks)
+    columns = order_experts(shares.loc[rows], experts, most)
+    total = len(shares.columns)
+    frame = frame[frame["expert"].isin(columns)]
     frame = frame.assign(direction=[parse_task(str(task)).label for task in frame["task"]])
-    experts = int(frame["expert"].max()) + 1
     base = alt.Chart(frame).encode(
         x=alt.X(
             "expert:O",
             title="Expert",
+            sort=columns,
             axis=theme.expert_axis(),
             scale=alt.Scale(paddingInner=_GAP),
         ),
         y=alt.Y(
             "direction:N",
             title=None,
-            sort=None,
+            sort=[parse_task(task).label for task in rows],
             axis=theme.row_axis(),
             scale=alt.Scale(paddingInner=_GAP),
         ),
@@ -55,14 +71,16 @@ def expert_heat_map(usage: pd.DataFrame, stack: str, layer: int, top_k: int) -> 
             alt.Tooltip("tokens:Q", title="Tokens", format=","),
         ],
     )
-    numbers = theme.share_numbers(base, experts)
+    shown = len(columns)
+    numbers = theme.share_numbers(base, shown)
+    some = f"; the {shown} most used are shown" if shown < total else ""
     return theme.styled(
-        alt.layer(*((cells, numbers) if experts <= theme.NUMBERED else (cells,))).properties(
+        alt.layer(*((cells, numbers) if shown <= theme.NUMBERED else (cells,))).properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: share of tokens per expert",
-                f"Each token chooses {top_k} of {experts}: by chance {100 * top_k / experts:.3g}% per expert",
+                f"Each token chooses {top_k} of {total}: by chance {100 * top_k / total:.3g}% per expert{some}",
             ),
-            width=theme.width_of(experts),
+            width=theme.width_of(shown),
             height=alt.Step(_ROW if frame["task"].nunique() <= _MANY else _LOW_ROW),
         )
     )

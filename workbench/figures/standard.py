@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from workbench.figures.coactivation import coactivation_map
+from workbench.figures.flow import flow_chart
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.sentence_map import sentence_map
 from workbench.figures.specialization import specialization_chart
 from workbench.figures.task_similarity import task_similarity_map
 from workbench.figures.token_strip import token_strip
 from workbench.routing.affinity import coactivation, favourite_tokens
+from workbench.routing.flow import layer_flow
 from workbench.routing.projection import FEWEST, project, sentence_gates
 from workbench.routing.similarity import similarity
 from workbench.routing.specialization import specialization
@@ -37,7 +39,8 @@ def standard_figures(routes: Routes) -> Iterator[Figure]:
 
     usage, similarity (of two tasks or more), coactivation (where a token chooses several experts) and sentences (where
     those of one task differ) for each layer with experts; specialization over all of them (of two tasks or more);
-    tokens for each stack, the strip of one sentence; favourites, a table.
+    for each stack tokens, the strip of one sentence, and flow, from layer to layer, where two have experts; favourites,
+    a table.
     """
     top_k = (routes.frame.groupby("stack", observed=True)["rank"].max() + 1).astype(int)
     usage = expert_usage(routes)
@@ -57,6 +60,9 @@ def standard_figures(routes: Routes) -> Iterator[Figure]:
         if top_k[stack] > 1:
             chart = coactivation_map(pairs, stack, layer, top_k[stack])
             yield _one("coactivation", chart, pairs, stack, layer)
+    flow = layer_flow(routes)
+    for stack in dict.fromkeys(flow["stack"]):
+        yield Figure(f"flow-{stack}", flow_chart(flow, stack), flow[flow["stack"] == stack])
     for stack in routes.layers:
         rows = _short_sentence(routes, stack)
         if not rows.empty:

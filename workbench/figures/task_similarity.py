@@ -10,6 +10,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.routing.ordering import average_linkage
 from workbench.tasks import parse_task
 
 _NUMBER = 30  # pixels that a number needs; in narrower cells there is none
@@ -127,11 +128,9 @@ def _tree(divergence: np.ndarray) -> tuple[list[int], pd.DataFrame]:
     """The order of the leaves, and the tree's lines: columns branch, step (along it), depth (0 at the leaves, bits) and
     y (rows from the top).
     """
-    from scipy.cluster.hierarchy import dendrogram, linkage
-    from scipy.spatial.distance import squareform
+    from scipy.cluster.hierarchy import dendrogram
 
-    condensed = squareform((divergence + divergence.T) / 2, checks=False)
-    found = dendrogram(linkage(condensed, "average", optimal_ordering=True), no_plot=True)
+    found = dendrogram(average_linkage(divergence), no_plot=True)
     rows = [
         (branch, step, depth, place / 10)
         for branch, (places, depths) in enumerate(

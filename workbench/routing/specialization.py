@@ -87,12 +87,12 @@ def specialization(routes: Routes, permutations: int = 200, seed: int = 0) -> pd
         if len(np.unique(found.task)) > 1:
             shuffles = np.random.default_rng(seed)
             true = _of_tasks(found.counts, found.task, tasks)
-            information = _information(true)
+            information = mutual_information(true)
             shuffled = [
                 _of_tasks(found.counts, shuffles.permutation(found.task), tasks)
                 for _ in range(permutations)
             ]
-            told = np.array([_information(counts) for counts in shuffled])
+            told = np.array([mutual_information(counts) for counts in shuffled])
             values |= {
                 "information": information,
                 "information_chance": float(told.mean()),
@@ -117,8 +117,8 @@ def _of_tasks(counts: np.ndarray, task: np.ndarray, tasks: int) -> np.ndarray:
     return (task == np.arange(tasks)[:, None]).astype(np.float64) @ counts
 
 
-def _information(counts: np.ndarray) -> float:
-    """Mutual information in bits of the rows and columns of `counts` [tasks, E]."""
+def mutual_information(counts: np.ndarray) -> float:
+    """Mutual information in bits of the rows and columns of `counts`, e.g. [tasks, E]."""
     joint = counts / counts.sum()
     tasks, experts = joint.sum(axis=1), joint.sum(axis=0)
     found = _entropy(tasks) + _entropy(experts) - _entropy(joint.reshape(-1))
