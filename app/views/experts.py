@@ -119,6 +119,11 @@ if found is not None:
     own = "translations of its own of "
     own += "the bundled captions" if traced.lines is None else "typed text"
     of = f"{traced.name}: {own}, {counted(len(routes.sources) // several, 'sentence')} in {counted(several, 'task')}"
+    if routes.cut:
+        st.caption(
+            f"{counted(len(routes.cut), 'sentence')} of them {'is' if len(routes.cut) == 1 else 'are'} longer than the"
+            " network holds: what lies beyond is not traced."
+        )
     by_task, by_sentence, by_token = st.tabs(["Tasks", "Sentences", "Tokens"])
     with by_task:
         show_tasks(routes, traced, of)

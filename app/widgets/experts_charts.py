@@ -21,6 +21,7 @@ from workbench.figures.token_strip import token_strip
 from workbench.routing.affinity import coactivation, favourite_tokens
 from workbench.routing.flow import layer_flow
 from workbench.routing.ordering import ExpertOrder, TaskOrder
+from workbench.routing.projection import FEWEST
 from workbench.routing.similarity import similarity
 from workbench.routing.specialization import specialization
 from workbench.routing.trace import Routes
@@ -211,6 +212,9 @@ def show_sentences(routes: Routes, asked: Asked, of: str) -> None:
     stack, layer = left.selectbox(
         "Layer", layers, format_func=lambda pair: f"{pair[0].capitalize()} layer {pair[1]}"
     )
+    if len(routes.sources) < FEWEST:
+        st.caption(f"A map of sentences needs {FEWEST} of them or more, over all tasks.")
+        return
     drawn: set[Any] = st.session_state.setdefault("mapped", set())
     key = (asked, stack, layer)
     if key not in drawn:

@@ -114,6 +114,16 @@ def test_progress_counts_sentences_that_are_not_blank():
     assert seen == [(1, 3), (3, 3)]
 
 
+def test_sentences_that_are_cut_are_named():
+    model = translator("token", "target")
+    long = "a dog " * 40
+    routes = trace_routes(model, ["A dog.", long], "en", "de", references=["Ein Hund.", "x"])
+    assert routes.cut == (1,)
+    assert routes.to_frame().query("sentence == 1 and stack == 'encoder'")["position"].max() == 63
+    both = routes + trace_routes(model, [long], "en", "de", references=["x"])
+    assert both.cut == (1, 2)
+
+
 def test_nothing_but_blanks_is_an_empty_table():
     routes = trace_routes(translator("token", "target"), ["", " "], "en", "de")
     assert tuple(routes.to_frame().columns) == COLUMNS
@@ -124,7 +134,7 @@ def test_nothing_but_blanks_is_an_empty_table():
 def test_errors_say_what_is_wrong():
     with pytest.raises(WorkbenchError, match="dense: it has no experts"):
         trace_routes(translator("dense", "dense"), TEXTS, "en", "de")
-    with pytest.raises(WorkbenchError, match="4 sources but 1 references"):
+    with pytest.raises(WorkbenchError, match="4 sources but 1 reference"):
         trace_routes(translator("token", "target"), TEXTS, "en", "de", references=["a"])
     with pytest.raises(WorkbenchError, match="does not translate deu_Latn-fra_Latn"):
         trace_routes(translator("token", "target"), TEXTS, "de", "fr")

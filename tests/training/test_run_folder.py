@@ -54,6 +54,9 @@ def test_runs_are_found_in_the_folder_in_those_below_and_as_the_folder_itself(tm
     assert find_runs(tmp_path / "b") == [tmp_path / "b"]
     with pytest.raises(WorkbenchError, match=r"There is no directory .*nowhere\."):
         find_runs(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkbenchError, match="file is a file: name the directory"):
+        find_runs(tmp_path / "file")
     with pytest.raises(WorkbenchError, match=r"no run/metrics\.jsonl cannot be read"):
         read_run(tmp_path / "no run")
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         routes = trace_routes(
             model, sources, args.source, args.target, references, args.batch_size, progress
         )
-    warn_of_cut(model, routes.tasks[0], sources, references)
+    warn_of_cut(model, routes)
     frame = routes.to_frame()
     with whole_file(args.output) as place:
         if suffix == ".parquet":

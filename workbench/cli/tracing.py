@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.cli.options import load_model, positive
@@ -56,25 +55,19 @@ def trace_corpus(args: argparse.Namespace) -> tuple[Translator, Routes]:
             found = trace_routes(
                 model, sources, task.source, task.target, references, args.batch_size, progress
             )
-        warn_of_cut(model, task, sources, references)
+        warn_of_cut(model, found)
         routes = found if routes is None else routes + found
     assert routes is not None
     return model, routes
 
 
-def warn_of_cut(
-    model: Translator, task: Task, sources: Sequence[str], references: Sequence[str] | None
-) -> None:
-    """Say how many sentences were too long to be traced whole."""
-    longest = model.config.max_positions
-    sides = [model.tokenizer.encode_sources(list(sources), task.source)]
-    if references is not None:
-        sides.append(model.tokenizer.encode_targets(list(references), task.target))
-    cut = sum(max(map(len, ids)) > longest for ids in zip(*sides, strict=True))
-    if cut:
+def warn_of_cut(model: Translator, routes: Routes) -> None:
+    """Say how many sentences of a task were too long to be traced whole."""
+    if routes.cut:
         note(
-            f"warning: {task}: {counted(cut, 'sentence')} {'was' if cut == 1 else 'were'} traced up to token"
-            f" {longest} alone, the most that {model.name} holds."
+            f"warning: {routes.tasks[0]}: {counted(len(routes.cut), 'sentence')}"
+            f" {'was' if len(routes.cut) == 1 else 'were'} traced up to token {model.config.max_positions} alone, the most"
+            f" that {model.name} holds."
         )
 
 

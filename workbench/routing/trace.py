@@ -43,7 +43,8 @@ class Routes:
     that expert's output). Padding has no rows.
     sources, translations: the sentences; a blank sentence has no rows.
     layers: the layers with experts of each stack, and `experts` how many the largest of them has;
-    experts_by_layer: (stack, layer) -> how many that one has, where layers differ.
+    experts_by_layer: (stack, layer) -> how many that one has, where layers differ. cut: the numbers of sentences that
+    are longer than the network's positions, so that their tokens beyond have no rows.
     """
 
     frame: pd.DataFrame
@@ -53,6 +54,7 @@ class Routes:
     layers: dict[str, tuple[int, ...]]
     experts: dict[str, int]
     experts_by_layer: dict[tuple[str, int], int] = field(default_factory=dict)
+    cut: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         of = str(self.tasks[0]) if len(self.tasks) == 1 else counted(len(self.tasks), "task")
@@ -91,6 +93,7 @@ class Routes:
             self.layers,
             self.experts,
             self.experts_by_layer,
+            self.cut + tuple(len(self.sources) + number for number in other.cut),
         )
 
 
@@ -106,7 +109,7 @@ def trace_routes(
     """The routing of the model's own translations of `sources`, or of given `references`.
 
     References that are `Translation`s keep the tokens they were written in; plain text is tokenised.
-    A sentence longer than the network's positions is cut there: its tokens beyond have no rows.
+    A sentence longer than the network's positions is cut there: its tokens beyond have no rows; `Routes.cut` names it.
     progress: called with (sentences done, sentences in all), blank ones left out. One that is translated and not
     yet traced is half done.
 
@@ -121,9 +124,12 @@ def trace_routes(
     batch_size = as_count(batch_size, "batch_size")
     references = None if references is None else as_texts(references, "references")
     if references is not None and len(references) != len(texts):
-        raise WorkbenchError(f"There are {len(texts)} sources but {len(references)} references.")
+        raise WorkbenchError(
+            f"There are {counted(len(texts), 'source')} but {counted(len(references), 'reference')}."
+        )
     longest = model.config.max_positions
-    source_ids = [x[:longest] for x in model.tokenizer.encode_sources(texts, task.source)]
+    whole = model.tokenizer.encode_sources(texts, task.source)
+    source_ids = [ids[:longest] for ids in whole]
     kept = [i for i, ids in enumerate(source_ids) if len(ids) > 2]
     translated = 0
     if references is None:
@@ -144,6 +150,8 @@ def trace_routes(
             references, model.tokenizer.encode_targets(list(references), task.target), strict=True
         )
     ]
+    sides = zip(whole, target_ids, strict=True)
+    cut = tuple(i for i, ids in enumerate(sides) if max(map(len, ids)) > longest)
     target_ids = [ids[:longest] for ids in target_ids]
     written = [str(line) for line in references]
 
@@ -172,6 +180,7 @@ def trace_routes(
             if stack.experts_by_layer
             for layer in stack.expert_layers
         },
+        cut,
     )
 
 

@@ -129,6 +129,8 @@ def find_runs(folder: str | Path) -> list[Path]:
     """
     root = Path(folder)
     try:
+        if root.is_file():
+            raise WorkbenchError(f"{root} is a file: name the directory that the run is in.")
         if not root.is_dir():
             raise WorkbenchError(f"There is no directory {root}.")
         os.listdir(root)  # says so where it may not be read; the next line would find nothing
