@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app.widgets.address import begin_one, keep
 from app.widgets.charts import AROUND, draw, show_chart, show_menu
 from app.widgets.tracing import Asked
 from workbench.figures.coactivation import coactivation_map
@@ -113,22 +114,23 @@ def _orders(routes: Routes) -> tuple[TaskOrder, ExpertOrder, int | None]:
     columns = st.columns([2, 3, 2, 3], gap="medium")
     tasks: TaskOrder = "given"
     if len(routes.tasks) > 1:
-        tasks = columns[0].selectbox(
-            "Tasks", list(TASK_ORDERS), format_func=TASK_ORDERS.__getitem__, key="task-order"
-        )
-    experts: ExpertOrder = columns[1].selectbox(
-        "Experts", list(EXPERT_ORDERS), format_func=EXPERT_ORDERS.__getitem__, key="expert-order"
-    )
+        tasks = _choice(columns[0], "Tasks", "task-order", TASK_ORDERS)
+    experts: ExpertOrder = _choice(columns[1], "Experts", "expert-order", EXPERT_ORDERS)
     counts = [n for n in MOST_EXPERTS if n < max(routes.experts.values())]
     if not counts:
         return tasks, experts, None
-    most: int | None = columns[2].selectbox(
-        "Show",
-        [None, *counts],
-        format_func=lambda n: "All experts" if n is None else f"The {n} most used",
-        key="most-experts",
-    )
-    return tasks, experts, most
+    offered = {"all": "All experts"} | {str(n): f"The {n} most used" for n in counts}
+    most = _choice(columns[2], "Show", "experts-shown", offered)
+    return tasks, experts, None if most == "all" else int(most)
+
+
+def _choice(place: Any, label: str, key: str, options: Mapping[Any, str]) -> Any:
+    """One of the options, kept in the page's address."""
+    names = list(options)
+    begin_one(key, names)
+    chosen = place.selectbox(label, names, format_func=options.__getitem__, key=key)
+    keep(key, chosen, names[0])
+    return chosen
 
 
 def _similarity(routes: Routes, asked: Asked, of: str) -> None:
