@@ -220,8 +220,8 @@ def test_a_trace_is_seen_by_task_by_sentence_and_by_token() -> None:
     }
     test.selectbox(key="task-order").set_value("target").run()
     test.selectbox(key="experts-shown").set_value("8").run()
-    assert test.query_params["task-order"] == ["target"]
-    assert test.query_params["experts-shown"] == ["8"]
+    assert test.query_params["task-order"] == "target"
+    assert test.query_params["experts-shown"] == "8"
     usage = json.loads(test.get("vega_lite_chart")[0].proto.spec)
     assert usage["title"]["subtitle"].endswith("; the 8 most used are shown")
     view = test.segmented_control(key="view")
