@@ -124,6 +124,48 @@ def test_sentences_that_are_cut_are_named():
     assert both.cut == (1, 2)
 
 
+def test_a_text_translated_in_parts_is_traced_in_parts():
+    model = translator("token", "token")
+    first, second = "A dog runs over the grass. " * 5, "Two men sit on a bench. " * 5
+    text = (first + second).strip()
+    (made,) = model.translate([text], "en", "de", max_length=12)
+    assert len(made.parts) > 1
+    routes = trace_routes(model, ["A cat.", text], "en", "de", references=["Eine Katze.", made])
+    assert routes.cut == ()
+    whole = routes.to_frame().query("sentence == 1")
+    pieces, owners = model._pieces([text], "eng_Latn", by_sentence=False)
+    assert owners == [0] * len(made.parts)
+    at = {"encoder": 0, "decoder": 0}
+    keys = ["layer", "position", "rank"]
+    for ids, (read, written) in zip(pieces, made.parts, strict=True):
+        assert tuple(ids) == read
+        part = model.tokenizer.decode(read[1:-1])
+        alone = model.translate([part], "en", "de", max_length=12)
+        assert alone[0].token_ids == written
+        frame = trace_routes(model, [part], "en", "de", references=alone).to_frame()
+        for stack, rows in frame.groupby("stack", observed=True):
+            length = int(rows["position"].max()) + 1
+            here = whole[
+                (whole["stack"] == stack)
+                & whole["position"].between(at[stack], at[stack] + length - 1)
+            ]
+            here, rows = (f.sort_values(keys, ignore_index=True) for f in (here, rows))
+            assert list(here["token"]) == list(rows["token"])
+            assert list(here["expert"]) == list(rows["expert"])
+            np.testing.assert_allclose(here["gate"], rows["gate"], atol=1e-5)
+            at[stack] += length
+    assert max(whole["position"]) + 1 == max(at.values())
+
+
+def test_the_table_is_ones_own():
+    routes = trace_routes(translator("token", "target"), TEXTS[:1], "en", "de")
+    before = expert_usage(routes).counts
+    frame = routes.to_frame()
+    frame["expert"] = 0
+    frame["layer"] += 1
+    assert (expert_usage(routes).counts == before).all()
+
+
 def test_nothing_but_blanks_is_an_empty_table():
     routes = trace_routes(translator("token", "target"), ["", " "], "en", "de")
     assert tuple(routes.to_frame().columns) == COLUMNS
@@ -136,6 +178,10 @@ def test_errors_say_what_is_wrong():
         trace_routes(translator("dense", "dense"), TEXTS, "en", "de")
     with pytest.raises(WorkbenchError, match="4 sources but 1 reference"):
         trace_routes(translator("token", "target"), TEXTS, "en", "de", references=["a"])
+    with pytest.raises(WorkbenchError, match="model is None: give a loaded model"):
+        trace_routes(None, TEXTS, "en", "de")
+    with pytest.raises(WorkbenchError, match="routes is None: give what trace_routes returns"):
+        expert_usage(None)
     with pytest.raises(WorkbenchError, match="does not translate deu_Latn-fra_Latn"):
         trace_routes(translator("token", "target"), TEXTS, "de", "fr")
 

@@ -25,12 +25,14 @@ class Translation(str):
     """A translation: its text, with what is known about it.
 
     token_ids: what the network wrote after the language token, the end token included; for a text that was
-    split, the pieces' one after another. tokens: the same as pieces of text. score: mean log-probability
+    split, those of its parts one after another. parts: of each part that was translated on its own, the token ids that
+    were read and those that were written. tokens: token_ids as pieces of text. score: mean log-probability
     of a token in nats. seconds: its share of the time its batch ran; compile_seconds: time spent compiling
     programs for this call, the same for all of its translations. truncated: whether the limit cut it short.
     """
 
     token_ids: tuple[int, ...]
+    parts: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     tokens: tuple[str, ...]
     score: float
     seconds: float
@@ -170,7 +172,7 @@ class System(ABC):
                 Batch([pieces[i] for i in chosen], task, batch_size, max_length), options
             )
             for row, i in enumerate(chosen):
-                results[i] = _Piece(found, row, seconds / len(chosen))
+                results[i] = _Piece(pieces[i], found, row, seconds / len(chosen))
             if progress:
                 progress(first + len(chosen), len(order))
         compile_seconds = self.compile_seconds - compiled_before
@@ -215,6 +217,10 @@ class System(ABC):
         ids = [part.token_ids for part in parts]
         translation = Translation(joiner.join(self.tokenizer.decode(part) for part in ids))
         translation.token_ids = tuple(token for part in ids for token in part)
+        translation.parts = tuple(
+            (tuple(part.source), written)
+            for part, written in zip(parts, map(tuple, ids), strict=True)
+        )
         translation.tokens = tuple(map(self._token, translation.token_ids))
         total = sum(float(part.found.scores[part.row]) for part in parts)
         count = max(1, len(translation.token_ids))
@@ -237,6 +243,6 @@ class System(ABC):
 class _Piece:
     """One row of a batch's result."""
 
-    def __init__(self, found: Found, row: int, seconds: float) -> None:
-        self.found, self.row, self.seconds = found, row, seconds
+    def __init__(self, source: list[int], found: Found, row: int, seconds: float) -> None:
+        self.source, self.found, self.row, self.seconds = source, found, row, seconds
         self.token_ids = [int(t) for t in found.tokens[row, : int(found.lengths[row])]]

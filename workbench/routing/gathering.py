@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from workbench.arguments import as_count, as_texts
+from workbench.arguments import as_count, as_one, as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.routers import Routing
 from workbench.routing.statistics import Statistics, routed_layers
 from workbench.tasks import Task, as_task
+from workbench.wording import counted
 
 
 @runtime_checkable
@@ -76,6 +77,7 @@ def gather_statistics(
     Raises:
         WorkbenchError: the model has no experts, lacks a task, or a task has no sentence or no lines.
     """
+    model = as_one(model, Translator, "model", "a loaded model")
     if model.config.is_dense:
         raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
     layers, experts = routed_layers(model.config)
@@ -152,28 +154,28 @@ def _batches(
 ) -> list[tuple[int, dict[str, np.ndarray]]]:
     """Padded token ids of each stack's inputs, batch by batch, sentences of like length together."""
     if references is not None and len(references) != len(sources):
-        raise WorkbenchError(f"There are {len(sources)} sources but {len(references)} references.")
+        raise WorkbenchError(
+            f"There are {counted(len(sources), 'source')} but {counted(len(references), 'reference')}."
+        )
     kept = [i for i, line in enumerate(sources) if line.strip()]
     if not kept:
         raise WorkbenchError(f"There is no sentence of {task} to gather statistics on.")
     config, longest = model.config, model.config.max_positions
-    inputs = model.tokenizer.encode_sources([sources[i] for i in kept], task.source)
+    texts = [sources[i] for i in kept]
     if references is None:
         written = model.translate(
-            [sources[i] for i in kept],
-            task.source,
-            task.target,
-            batch_size=batch_size,
-            with_scores=False,
+            texts, task.source, task.target, batch_size=batch_size, with_scores=False
         )
         language = model.tokenizer.language_id(task.target)
-        targets = [[language, *line.token_ids] for line in written]
+        # A long text was translated in parts: each is read with what was written of it.
+        whole = [(read, [language, *ids]) for line in written for read, ids in line.parts]
     else:
+        inputs = model.tokenizer.encode_sources(texts, task.source)
         targets = model.tokenizer.encode_targets([references[i] for i in kept], task.target)
+        whole = list(zip(map(tuple, inputs), targets, strict=True))
     # The decoder reads the end token, then all but the last of what it writes.
-    read = [[config.eos_id, *ids[:-1]][:longest] for ids in targets]
     pairs = sorted(
-        ((ids[:longest], own) for ids, own in zip(inputs, read, strict=True)),
+        ((ids[:longest], [config.eos_id, *own[:-1]][:longest]) for ids, own in whole),
         key=lambda pair: len(pair[0]) + len(pair[1]),
     )
     batches = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from workbench.arguments import as_count, as_texts
+from workbench.arguments import as_count, as_one, as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
 from workbench.decoding.system import Translation
 from workbench.decoding.translator import Translator
@@ -69,8 +69,8 @@ class Routes:
         return self.experts_by_layer.get((stack, layer), self.experts[stack])
 
     def to_frame(self) -> pd.DataFrame:
-        """The tidy table, as described above."""
-        return self.frame
+        """The tidy table, as described above, to do with as one likes."""
+        return self.frame.copy()
 
     def __add__(self, other: Routes) -> Routes:
         """Both together; the sentences of `other` are numbered on."""
@@ -108,8 +108,9 @@ def trace_routes(
 ) -> Routes:
     """The routing of the model's own translations of `sources`, or of given `references`.
 
-    References that are `Translation`s keep the tokens they were written in; plain text is tokenised.
-    A sentence longer than the network's positions is cut there: its tokens beyond have no rows; `Routes.cut` names it.
+    References that are `Translation`s keep the tokens they were written in, and the parts that a long text was split
+    into: each is traced with the source it was written from, and positions are counted on. Plain text is tokenised; with
+    it a sentence longer than the network's positions is cut there: its tokens beyond have no rows, `Routes.cut` names it.
     progress: called with (sentences done, sentences in all), blank ones left out. One that is translated and not
     yet traced is half done.
 
@@ -117,6 +118,7 @@ def trace_routes(
         WorkbenchError: the model has no experts, does not translate the direction, or there are not as many
             references as sources.
     """
+    model = as_one(model, Translator, "model", "a loaded model")
     task = model.task(source, target)
     if model.config.is_dense:
         raise WorkbenchError(f"{model.name} is dense: it has no experts, so nothing is routed.")
@@ -127,13 +129,10 @@ def trace_routes(
         raise WorkbenchError(
             f"There are {counted(len(texts), 'source')} but {counted(len(references), 'reference')}."
         )
-    longest = model.config.max_positions
-    whole = model.tokenizer.encode_sources(texts, task.source)
-    source_ids = [ids[:longest] for ids in whole]
-    kept = [i for i, ids in enumerate(source_ids) if len(ids) > 2]
+    source_ids = model.tokenizer.encode_sources(texts, task.source)
     translated = 0
     if references is None:
-        translated = len(kept)
+        translated = sum(len(ids) > 2 for ids in source_ids)
         references = model.translate(
             texts,
             task.source,
@@ -142,30 +141,31 @@ def trace_routes(
             progress=progress
             and (lambda done, total: progress(done * translated // (2 * total), translated)),
         )
+    target_ids = model.tokenizer.encode_targets(list(references), task.target)
     language = model.tokenizer.language_id(task.target)
-    target_ids = [
-        # The tokens that were written, which need not be those that their text would be cut into.
-        [language, *line.token_ids] if isinstance(line, Translation) else ids
-        for line, ids in zip(
-            references, model.tokenizer.encode_targets(list(references), task.target), strict=True
-        )
+    units = [
+        unit
+        for i, line in enumerate(references)
+        if len(source_ids[i]) > 2
+        for unit in _units(i, source_ids[i], target_ids[i], line, language)
     ]
-    sides = zip(whole, target_ids, strict=True)
-    cut = tuple(i for i, ids in enumerate(sides) if max(map(len, ids)) > longest)
-    target_ids = [ids[:longest] for ids in target_ids]
+    longest = model.config.max_positions
+    cut = tuple(sorted({u.sentence for u in units if max(map(len, u.ids)) > longest}))
+    units = [unit.up_to(longest) for unit in units]
     written = [str(line) for line in references]
 
-    kept.sort(key=lambda i: len(source_ids[i]) + len(target_ids[i]))
+    units.sort(key=lambda unit: sum(map(len, unit.ids)))
     run = _program(model)
-    parts: list[pd.DataFrame] = []
-    for first in range(0, len(kept), batch_size):
-        chosen = kept[first : first + batch_size]
-        parts += run(chosen, source_ids, target_ids, task, batch_size)
+    frames: list[pd.DataFrame] = []
+    sentences = len({unit.sentence for unit in units})
+    for first in range(0, len(units), batch_size):
+        chosen = units[first : first + batch_size]
+        frames += run(chosen, task, batch_size)
         if progress:
-            traced = first + len(chosen)
-            progress((translated + traced) // 2 if translated else traced, len(kept))
+            traced = (first + len(chosen)) * sentences // len(units)
+            progress((translated + traced) // 2 if translated else traced, sentences)
     empty = pd.DataFrame({column: [] for column in COLUMNS})
-    frame = pd.concat(parts, ignore_index=True) if parts else empty
+    frame = pd.concat(frames, ignore_index=True) if frames else empty
     frame = frame.sort_values(["sentence", "stack", "layer", "position", "rank"], ignore_index=True)
     return Routes(
         _compact(frame, model, task),
@@ -210,18 +210,12 @@ def _make_program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
             lambda layer: (layer.experts, layer.gates), found, is_leaf=lambda x: hasattr(x, "gates")
         )
 
-    def run(
-        chosen: Sequence[int],
-        sources: Sequence[Sequence[int]],
-        targets: Sequence[Sequence[int]],
-        task: Task,
-        batch_size: int,
-    ) -> list[pd.DataFrame]:
+    def run(chosen: Sequence[_Unit], task: Task, batch_size: int) -> list[pd.DataFrame]:
         rows = min(bucket(len(chosen), BATCHES), max(batch_size, len(chosen)))
         # The decoder reads the end token, then all but the last of what it writes.
         inputs = {
-            "encoder": [list(sources[i]) for i in chosen],
-            "decoder": [[config.eos_id, *targets[i][:-1]] for i in chosen],
+            "encoder": [list(unit.ids[0]) for unit in chosen],
+            "decoder": [[config.eos_id, *unit.ids[1][:-1]] for unit in chosen],
         }
         arrays = {}
         for stack, ids in inputs.items():
@@ -232,23 +226,59 @@ def _make_program(model: Translator) -> Callable[..., list[pd.DataFrame]]:
         task_ids = [np.full(rows, i, np.int32) for i in config.task_ids(task)]
         found = jax.device_get(routing(parameters, arrays["encoder"], arrays["decoder"], *task_ids))
         return [
-            _table(np.asarray(chosen), inputs[name], stack.expert_layers[index], name, *layer)
-            for name, stack in config.stacks
+            _table(
+                np.array([(unit.sentence, unit.before[side]) for unit in chosen]),
+                inputs[name],
+                stack.expert_layers[index],
+                name,
+                *layer,
+            )
+            for side, (name, stack) in enumerate(config.stacks)
             for index, layer in enumerate(found[name])
         ]
 
     return run
 
 
+class _Unit(NamedTuple):
+    """What goes through the network at once: a sentence, or a part of one that was translated on its own.
+
+    ids: its tokens, read and written (language token first). before: tokens of the sentence's earlier parts in the
+    encoder and in the decoder.
+    """
+
+    sentence: int
+    ids: tuple[Sequence[int], Sequence[int]]
+    before: tuple[int, int] = (0, 0)
+
+    def up_to(self, longest: int) -> _Unit:
+        return self._replace(ids=(self.ids[0][:longest], self.ids[1][:longest]))
+
+
+def _units(
+    sentence: int, source: Sequence[int], target: Sequence[int], line: str, language: int
+) -> Iterator[_Unit]:
+    """The sentence as it was translated: a translation keeps its tokens and its parts, a plain text is one."""
+    if not isinstance(line, Translation):
+        yield _Unit(sentence, (source, target))
+        return
+    before = (0, 0)
+    for read, written in line.parts or ((tuple(source), ()),):
+        yield _Unit(sentence, (read, (language, *written)), before)
+        before = before[0] + len(read), before[1] + len(written) + 1
+
+
 def _table(
-    sentences: np.ndarray,
+    places: np.ndarray,
     ids: Sequence[Sequence[int]],
     layer: int,
     stack: str,
     experts: np.ndarray,
     gates: np.ndarray,
 ) -> pd.DataFrame:
-    """Rows of one layer: experts and gates [B, T or 1, K] of sentences with token ids `ids`."""
+    """Rows of one layer: experts and gates [B, T or 1, K] of token ids `ids`; places [B, 2]: their sentences, and how many
+    tokens stand before them.
+    """
     lengths = np.array([len(tokens) for tokens in ids])
     rows = np.repeat(np.arange(len(ids)), lengths)
     positions = np.concatenate([np.arange(n) for n in lengths])
@@ -257,10 +287,10 @@ def _table(
     repeat = lambda values: np.repeat(values, top_k)  # noqa: E731
     return pd.DataFrame(
         {
-            "sentence": repeat(sentences[rows]),
+            "sentence": repeat(places[rows, 0]),
             "stack": stack,
             "layer": layer,
-            "position": repeat(positions),
+            "position": repeat(positions + places[rows, 1]),
             "token": repeat(np.concatenate([np.asarray(tokens) for tokens in ids])),
             "rank": np.tile(np.arange(top_k), len(rows)),
             "expert": experts[rows, where].reshape(-1),

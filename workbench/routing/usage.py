@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import as_one
 from workbench.routing.trace import Routes
 from workbench.wording import counted
 
@@ -97,7 +98,8 @@ def layers_in_words(experts: Sequence[int]) -> str:
 
 def expert_usage(routes: Routes) -> Usage:
     """How often, and with which weight, each task of `routes` chose each expert."""
-    frame = routes.to_frame()
+    routes = as_one(routes, Routes, "routes", "what trace_routes returns")
+    frame = routes.frame
     tasks = tuple(str(task) for task in routes.tasks)
     layers = tuple((stack, layer) for stack, found in routes.layers.items() for layer in found)
     experts = tuple(routes.experts_in(stack, layer) for stack, layer in layers)
