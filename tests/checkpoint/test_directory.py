@@ -252,6 +252,12 @@ def ours(**changes):
         (lambda t: t["workbench"]["decoder"]["router"].update(unit_gates=1), "unit_gates"),
         (lambda t: t["workbench"]["decoder"]["router"].update(keys=[]), "list of its task keys"),
         (lambda t: t["workbench"].update(tasks=["en-xx"]), "'xx'"),
+        (
+            lambda t: t.update(activation_function="gelu"),
+            "says activation_function 'gelu', but its 'workbench' part describes 'relu'",
+        ),
+        (lambda t: t.update(encoder_layers=-1), "says encoder_layers -1.*describes 2"),
+        (lambda t: t.update(scale_embedding=False), "says scale_embedding False"),
     ],
 )
 def test_a_wrong_configuration_is_explained(broken, change, says):
@@ -273,6 +279,7 @@ def test_a_configuration_that_is_no_json_object_is_refused(broken, text):
 def test_a_configuration_for_other_weights_is_refused(broken):
     table = json.loads((broken / "config.json").read_text())
     table["workbench"]["encoder"]["feed_forward_widths"] = [24, 25]
+    table["encoder_ffn_dim"] = 25
     (broken / "config.json").write_text(json.dumps(table))
     with pytest.raises(CheckpointError, match=r"expert_0\.fc1\.weight has shape \[24, 32\]"):
         Translator.load(broken)

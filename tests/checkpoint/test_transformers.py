@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests.models import EN_DE, captions, new_translator, stack, tiny_tokenizer, translator
+from workbench.checkpoint.directory import read_config
 from workbench.config import StackConfig
+from workbench.errors import WorkbenchError
 from workbench.subnetworks.extract import extract
 
 torch = pytest.importorskip("torch")
@@ -95,6 +97,12 @@ def test_a_dense_checkpoint_is_an_m2m100_model(tmp_path):
     there = open_there(model, tmp_path / "it")
     assert type(there).__name__ == "M2M100ForConditionalGeneration"
     assert_equal_to_theirs(model, there)
+    there.save_pretrained(tmp_path / "theirs")
+    assert read_config(tmp_path / "theirs") == model.config
+    there.config.activation_function = "gelu"  # as who trains on may
+    there.save_pretrained(tmp_path / "theirs")
+    with pytest.raises(WorkbenchError, match="says activation_function 'gelu'"):
+        read_config(tmp_path / "theirs")
 
 
 def test_uneven_widths_are_filled_up_with_zeros(tmp_path):

@@ -15,6 +15,16 @@ KEY = "workbench"
 #: The `model_type` of networks that no other library knows.
 OWN_MODEL_TYPE = "task-moe"
 
+#: Keys of other libraries that say what our own part says too; those of training, storage and capacity do not.
+_SAID_TWICE = (
+    *("d_model", "vocab_size", "max_position_embeddings", "scale_embedding"),
+    *("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
+    *("encoder_ffn_dim", "decoder_ffn_dim", "activation_function", "tie_word_embeddings"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
+    *("num_experts", "encoder_sparse_step", "decoder_sparse_step", "router_bias"),
+    *("second_expert_policy", "normalize_router_prob_before_dropping", "moe_token_dropout"),
+)
+
 _ARCHITECTURES = {
     "m2m_100": "M2M100ForConditionalGeneration",
     "nllb-moe": "NllbMoeForConditionalGeneration",
@@ -132,6 +142,14 @@ def from_json(table: Any) -> ModelConfig:
         raise ConfigError(
             f"config.json says model_type {kind!r}, but its {KEY!r} part describes {model_type(config)!r}."
         )
+    expected = to_json(config, kind)
+    for key in _SAID_TWICE:
+        if key in expected and key in table and table[key] != expected[key]:
+            raise ConfigError(
+                f"config.json says {key} {table[key]!r}, but its {KEY!r} part describes {expected[key]!r}: one of them"
+                " was changed. Where another library changed the network, remove the part, and it is read as that"
+                " library's."
+            )
     return config
 
 
