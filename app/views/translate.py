@@ -2,260 +2,158 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import pandas as pd
 import streamlit as st
 
 from app import session
-from app.widgets import tokens
-from app.widgets.address import keep
+from app.widgets import address, tokens, translating
 from app.widgets.direction import choose_direction
-from app.widgets.typed import offer_file, typed_sentences
-from app.widgets.what_if import Change, choose_change
-from workbench.errors import WorkbenchError
+from app.widgets.paging import choose_page
+from app.widgets.translating import CHANGED, Asked, Result, Results, search_in_words
+from app.widgets.typed import example, offer_file, typed_sentences
+from app.widgets.what_if import choose_change
+from workbench.config import ModelConfig
 from workbench.tasks import Task
 
-if TYPE_CHECKING:
-    from workbench.decoding.system import Translation
-    from workbench.routing.trace import Routes
-
-EXAMPLE = (
-    "A man in a blue shirt is riding a bicycle.\n"
-    "Two dogs are running through the snow.\n"
-    "A little girl is playing in the water."
-)
 MOST_CHARACTERS = 100_000
 # A longer text is not in the page's address: mail programs and servers cut long ones.
 MOST_IN_ADDRESS = 1_000
-# Ends the key of a what-if's result; before it stands the original's.
-CHANGED = ", changed"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one checkpoint made of the text."""
-
-    name: str
-    lines: tuple[str, ...]
-    translations: tuple[Translation, ...]
-    routes: Routes | None
-    task: Task
-    source_lengths: tuple[int, ...]  # in tokens
-
-
-def translate(
-    name: str, lines: tuple[str, ...], task: Task, change: Change | None = None
-) -> Result | str:
-    """The checkpoint's result, or what went wrong."""
-    try:
-        model = session.load(session.checkpoints()[name])
-        if change is not None:
-            model = change.of(model)
-        with st.spinner(f"{name}: translating (the first time for a shape, compiling)"):
-            made = model.translate(lines, task.source, task.target)
-            routes = None
-            if not model.config.is_dense:
-                from workbench.routing.trace import trace_routes
-
-                routes = trace_routes(model, lines, task.source, task.target, references=made)
-        lengths = map(len, model.tokenizer.encode_sources(list(lines), task.source))
-        return Result(model.name, lines, tuple(made), routes, task, tuple(lengths))
-    except WorkbenchError as error:
-        return str(error)
-
-
-def show(name: str, result: Result | str, stack: str, layer: int, note: str = "") -> None:
-    """One checkpoint's column."""
-    if isinstance(result, str):
-        st.subheader(name, anchor=False)
-        st.error(result, icon=":material/error:")
-        return
-    st.subheader(result.name, anchor=False)
-    if note:
-        st.markdown(note)
-    import jax  # loaded with the translator by now
-
-    made = [t for t in result.translations if t.token_ids]
-    if made:
-        run = 1000 * sum(t.seconds for t in made) / len(made)
-        compiled = made[0].compile_seconds
-        st.caption(
-            f"{run:.1f} ms a sentence"
-            + (f" · compiled first, {compiled:.1f} s" if compiled > 0.05 else "")
-            + f" · greedy, float32, {jax.default_backend().upper()}, batches of up to 32"
-        )
-    frame = result.routes.to_frame() if result.routes else None
-    for number, (line, translation) in enumerate(
-        zip(result.lines, result.translations, strict=True)
-    ):
-        parts = [tokens.text(line, translation.text)]
-        shown = ""
-        if frame is not None and stack in result.routes.layers:  # type: ignore[union-attr]
-            here = frame[
-                (frame["sentence"] == number)
-                & (frame["stack"] == stack)
-                & (frame["layer"] == layer)
-            ]
-            source = stack == "encoder"
-            parts.append(tokens.tinted(here, result.task.source if source else result.task.target))
-            # The decoder reads two tokens before those that it writes, and not the last.
-            there = result.source_lengths[number] if source else len(translation.token_ids) + 1
-            shown = in_words(here["position"].nunique(), there)
-        else:
-            parts.append(tokens.plain(translation.tokens, result.task.target))
-        st.html(tokens.STYLE + "".join(parts))
-        if translation.token_ids:
-            cut = " · cut at the longest length" if translation.truncated else ""
-            st.caption(
-                f"log-probability a token {translation.score:.2f}"
-                f" · {len(translation.token_ids)} tokens written{shown}{cut}"
-            )
-
-
-def in_words(shown: int, there: int) -> str:
-    """How many of the tokens there are have been shown."""
-    if shown < there:
-        return f" · above: the first {shown} of {there} tokens, the most that the network holds"
-    return f" · above: {shown} tokens"
-
-
-def side_by_side(results: dict[str, Result | str]) -> dict[str, Result | str]:
-    """Those to show: a what-if beside its original, else all."""
-    for name in results:
-        if name.endswith(CHANGED):
-            return {n: results[n] for n in (name.removesuffix(CHANGED), name)}
-    return results
+MOST_CHECKPOINTS = 3
+BEAMS = ["1", "2", "4", "8"]
 
 
 def put_translation() -> None:
     """On a swap: the translation shown becomes the text, where it is that of the text there now."""
     state = st.session_state
-    if "translated" not in state or state["text"] != state["translated text"]:
+    if "translated" not in state or state["text"] != state["translated"][0].written:
         return
-    (_, done, _), results = state["translated"]
-    found = [r for r in side_by_side(results).values() if not isinstance(r, str)]
-    if found and done == Task(state["from"], state["to"]):
+    asked, results = state["translated"]
+    found = [r for r in translating.side_by_side(results).values() if not isinstance(r, str)]
+    if found and asked.task == Task(state["from"], state["to"]):
         state["text"] = "\n".join(made.text for made in found[0].translations)
 
 
-st.title("Translate", anchor=False)
-configs = session.usable()
-st.session_state.setdefault("with", [next(iter(configs))])
-st.session_state["with"] = [n for n in st.session_state["with"] if n in configs] or [
-    next(iter(configs))
-]
-columns = st.columns([3, 0.6, 3, 5], vertical_alignment="bottom")
-with columns[3]:
-    names = st.multiselect(
-        "Checkpoints, side by side",
-        list(configs),
-        key="with",
-        bind="query-params",
-        max_selections=3,
+def begin_text(untouched: str) -> None:
+    """Start from the address, else from an example; the example changes with the language until a person types."""
+    state = st.session_state
+    if address.is_fresh("text"):
+        # One that is too long for the address must not be lost to Back or Forward.
+        there = st.query_params.get("text", state.get("long text", untouched))
+        state["text"] = there[:MOST_CHARACTERS]
+    elif state["text"] == state.get("example"):
+        state["text"] = untouched
+    state["example"] = untouched
+
+
+def choose_tint(results: Results) -> tuple[str, int] | None:
+    """The layer whose experts tint the tokens, where any result has one. Kept in the address as `tint`."""
+    places = {
+        f"{stack}-{layer}": (stack, layer)
+        for stack, layer in sorted(
+            {
+                (stack, layer)
+                for result in results.values()
+                if not isinstance(result, str) and result.routes
+                for stack, found in result.routes.layers.items()
+                for layer in found
+            }
+        )
+    }
+    if not places:
+        return None
+
+    def label(place: str) -> str:
+        stack, layer = places[place]
+        read = "source tokens" if stack == "encoder" else "tokens it has written"
+        return f"{stack.capitalize()} layer {layer} · {read}"
+
+    names = list(places)
+    if st.session_state.get("tint") not in (None, *names):  # of a checkpoint that is not shown now
+        del st.session_state["tint"]
+    address.say_strange(address.begin_one("tint", names))
+    place = st.segmented_control(
+        "Tint tokens by the experts of",
+        names,
+        format_func=label,
+        key="tint",
+        required=True,
+        persist_state="session",
     )
-chosen = names or [next(iter(configs))]
-tasks = list(dict.fromkeys(task for name in chosen for task in configs[name].directions))
-task = choose_direction(columns, tasks, before_swap=put_translation)
-if "text" not in st.session_state:
-    st.session_state["text"] = st.query_params.get("text", EXAMPLE)[:MOST_CHARACTERS]
-written = st.text_area(
-    "Text: every sentence is translated on its own",
-    key="text",
-    persist_state="session",
-    height=112,
-    max_chars=MOST_CHARACTERS,
-)
-keep("text", written if len(written) <= MOST_IN_ADDRESS else EXAMPLE, EXAMPLE)
-lines = typed_sentences(written) if written.strip() else ()
-buttons = st.container(horizontal=True)
-invited = buttons.button(
-    "Translate", type="primary", icon=":material/translate:", disabled=not lines
-)
-offer_file(buttons, "text", MOST_CHARACTERS)
-asked = (tuple(chosen), task, lines)
-if invited:
-    st.session_state["translated text"] = written
-    st.session_state["translated"] = (
-        asked,
-        {name: translate(name, lines, task) for name in chosen},
+    place = place or names[0]
+    address.keep("tint", place, names[0])
+    return places[place]
+
+
+def explain_tint(results: Results, stack: str) -> None:
+    """Which colour is which expert, and what is shown of them."""
+    experts = max(
+        r.routes.experts[stack]
+        for r in results.values()
+        if not isinstance(r, str) and r.routes and stack in r.routes.experts
+    )
+    st.html(tokens.STYLE + tokens.key(experts))
+    st.caption(
+        "Colour and number are those of the first expert that a token is sent to; point at a token, or tap it, for all of"
+        " them."
+        + (
+            " The decoder reads an end mark and the language before the tokens that it writes."
+            if stack == "decoder"
+            else ""
+        )
     )
 
-if "translated" in st.session_state:
-    (chosen, done, _), results = st.session_state["translated"]
-    st.divider()
-    if (tuple(chosen), done, lines) != asked:
-        st.caption(
-            "Below is the translation of what was asked before. Press Translate for the new one."
-        )
-    layers = sorted(
-        {
-            (stack, layer)
-            for result in results.values()
-            # Not `isinstance(result, Result)`: Streamlit runs this script, and defines the class, anew.
-            if not isinstance(result, str) and result.routes
-            for stack, found in result.routes.layers.items()
-            for layer in found
-        }
-    )
-    stack, layer = "decoder", 0
-    if layers:
-        # By their labels: the widget would read a tuple as several defaults.
-        places = {
-            f"{stack.capitalize()} layer {layer} · "
-            + ("source tokens" if stack == "encoder" else "tokens it has written"): (stack, layer)
-            for stack, layer in layers
-        }
-        first = next(iter(places))
-        # Under a second name as well: Streamlit forgets a widget's own when another page is shown.
-        kept = st.session_state.get("tint", st.session_state.get("tinted by"))
-        st.session_state["tint"] = kept if kept in places else first
-        place = st.segmented_control(
-            "Tint tokens by the experts of", list(places), key="tint", required=True
-        )
-        st.session_state["tinted by"] = place
-        stack, layer = places[place or first]
-        experts = max(
-            r.routes.experts[stack]
-            for r in results.values()
-            if not isinstance(r, str) and r.routes and stack in r.routes.experts
-        )
-        st.html(tokens.STYLE + tokens.key(experts))
-        st.caption(
-            "Colour and number are those of the first expert that a token is sent to; point at a token for all of them."
-            + (
-                " The decoder reads an end mark and the language before the tokens that it writes."
-                if stack == "decoder"
-                else ""
-            )
-        )
+
+@st.fragment
+def show_results(asked: Asked, configs: dict[str, ModelConfig]) -> None:
+    """What was translated last. Alone it is drawn anew when another layer, or another page of sentences, is chosen."""
+    results: Results = st.session_state["translated"][1]
+    shown = translating.side_by_side(results)
+    place = choose_tint(results)
+    if place is not None:
+        explain_tint(results, place[0])
         routed = {
             n: configs[n]
             for n, r in results.items()
-            if n in configs and not n.endswith(CHANGED) and not isinstance(r, str) and r.routes
+            if n in configs and not isinstance(r, str) and r.routes
         }
-        if routed and (found := choose_change(routed)) is not None:
+        found = choose_change(routed, disabled=translating.under_way()) if routed else None
+        if found is not None:
             name, change = found
-            changed = translate(name, results[name].lines, done, change)
-            # The others stay, so that any of them can be changed next.
-            results = {n: r for n, r in results.items() if not n.endswith(CHANGED)}
-            results[name + CHANGED] = changed
-            st.session_state["translated"] = st.session_state["translated"][0], results
-    results = side_by_side(results)
-    for column, (name, result) in zip(
-        st.columns(len(results), gap="large"), results.items(), strict=True
-    ):
+            # No field of the text: the what-if is of the lines that are shown.
+            translating.start(
+                Asked((name,), asked.task, asked.lines, asked.beam, change, asked.written)
+            )
+            st.rerun()
+    differ = frozenset[int]()
+    original, *others = shown.values()
+    changed = others[0] if any(name.endswith(CHANGED) for name in shown) else None
+    numbers = list(range(len(asked.lines)))
+    if isinstance(changed, Result) and isinstance(original, Result):
+        pairs = zip(changed.translations, original.translations, strict=True)
+        differ = frozenset(i for i, (new, old) in enumerate(pairs) if new.text != old.text)
+        row = st.container(horizontal=True, vertical_alignment="center")
+        row.button(
+            "Back to the original", icon=":material/undo:", on_click=translating.put_original_back
+        )
+        if 0 < len(differ) < len(numbers) and row.toggle(
+            "Only sentences that differ", key="only differing"
+        ):
+            numbers = sorted(differ)
+    here, choose_again = choose_page(numbers, "sentence")
+    columns = st.columns(len(shown), gap="large")
+    for column, (name, result) in zip(columns, shown.items(), strict=True):
         with column:
-            note = ""
-            if name.endswith(CHANGED) and not isinstance(result, str):
-                original = next(iter(results.values()))
-                assert not isinstance(original, str)  # only what was translated can be changed
-                pairs = zip(result.translations, original.translations, strict=True)
-                differ = sum(new.text != old.text for new, old in pairs)
-                note = f"{differ} of {len(result.lines)} differ from the original's."
-            show(name, result, stack, layer, note)
-    sound = [result for result in results.values() if not isinstance(result, str)]
+            if isinstance(result, str):
+                st.subheader(name, anchor=False)
+                st.error(result, icon=":material/error:")
+                continue
+            st.subheader(result.name, anchor=False)
+            if result is changed:
+                st.markdown(f"{len(differ)} of {len(result.lines)} differ from the original's.")
+            show_numbers(result)
+            show_sentences(result, place, here, differ if result is changed else frozenset())
+    choose_again()
+    sound = [result for result in shown.values() if not isinstance(result, str)]
     if sound:
         made = {result.name: [t.text for t in result.translations] for result in sound}
         table = pd.DataFrame({"source": sound[0].lines, **made})
@@ -266,3 +164,132 @@ if "translated" in st.session_state:
             icon=":material/download:",
             on_click="ignore",
         )
+
+
+def show_numbers(result: Result) -> None:
+    """How long a sentence took, and how it was translated."""
+    made = [t for t in result.translations if t.token_ids]
+    if made:
+        run = 1000 * sum(t.seconds for t in made) / len(made)
+        compiled = made[0].compile_seconds
+        st.caption(
+            f"{run:.1f} ms a sentence"
+            + (f" · compiled first, {compiled:.1f} s" if compiled > 0.05 else "")
+            + f" · {result.how}"
+        )
+
+
+def show_sentences(
+    result: Result, place: tuple[str, int] | None, numbers: list[int], differ: frozenset[int]
+) -> None:
+    """Some of a checkpoint's sentences, in one piece: one element for each would take seconds to draw."""
+    stack, layer = place or ("decoder", 0)
+    source = stack == "encoder"
+    rows: dict[int, pd.DataFrame] | None = None
+    if result.routes is not None and layer in result.routes.layers.get(stack, ()):
+        frame = result.routes.frame
+        of_layer = frame[(frame["stack"] == stack) & (frame["layer"] == layer)]
+        of_page = of_layer[of_layer["sentence"].isin(numbers)]
+        rows = {int(n): found for n, found in of_page.groupby("sentence")}
+        if (words := tokens.why_alike(getattr(result.config, stack).router)) is not None:
+            st.caption(f"{stack.capitalize()} {words}")
+    parts = []
+    for number in numbers:
+        translation = result.translations[number]
+        seen = ""
+        if rows is not None:
+            found = rows.get(number)
+            language = result.task.source if source else result.task.target
+            strip = "" if found is None else tokens.tinted(found, language)
+            # The decoder reads two tokens before those that it writes, and not the last.
+            there = result.source_lengths[number] if source else len(translation.token_ids) + 1
+            seen = in_words(0 if found is None else found["position"].nunique(), there)
+        else:
+            strip = tokens.plain(translation.tokens, result.task.target)
+        note = ""
+        if translation.token_ids:
+            cut = " · cut at the longest length" if translation.truncated else ""
+            note = (
+                f"log-probability a token {translation.score:.2f}"
+                f" · {len(translation.token_ids)} tokens written{seen}{cut}"
+            )
+        line = result.lines[number]
+        parts.append(tokens.sentence(line, translation.text, strip, note, number in differ))
+    st.html(tokens.STYLE + "".join(parts))
+
+
+def in_words(shown: int, there: int) -> str:
+    """How many of the tokens there are have been shown."""
+    if shown < there:
+        return f" · above: the first {shown} of {there} tokens, the most that the network holds"
+    return f" · above: {shown} tokens"
+
+
+st.title("Translate", anchor=False)
+configs = session.usable()
+with address.together():
+    strange = address.begin_many("with", list(configs), [next(iter(configs))])
+    if len(st.session_state["with"]) > MOST_CHECKPOINTS:
+        st.session_state["with"] = st.session_state["with"][:MOST_CHECKPOINTS]
+    columns = st.columns([3, 0.6, 3, 5], vertical_alignment="bottom")
+    with columns[3]:
+        names = st.multiselect(
+            "Checkpoints, side by side",
+            list(configs),
+            key="with",
+            persist_state="session",
+            max_selections=MOST_CHECKPOINTS,
+        )
+    address.keep("with", names, [next(iter(configs))])
+    tasks = list(dict.fromkeys(task for n in names or configs for task in configs[n].directions))
+    task = choose_direction(columns, tasks, before_swap=put_translation, strange=strange)
+    said = st.empty()
+    begin_text(example(task.source) or st.session_state.get("example", example("eng_Latn")))
+    written = st.text_area(
+        "Text: every sentence is translated on its own",
+        key="text",
+        persist_state="session",
+        height=112,
+        max_chars=MOST_CHARACTERS,
+    )
+    untouched = st.session_state["example"]
+    if len(written) > MOST_IN_ADDRESS:
+        st.session_state["long text"] = written
+    address.keep("text", written if len(written) <= MOST_IN_ADDRESS else untouched, untouched)
+    lines = typed_sentences(written) if written.strip() else ()
+    buttons = st.container(horizontal=True, vertical_alignment="bottom")
+    strange += address.begin_one("beam", BEAMS)
+    with buttons:
+        invited = st.button(
+            "Translate",
+            type="primary",
+            icon=":material/translate:",
+            disabled=not lines or not names or translating.under_way(),
+        )
+    offer_file(buttons, "text", MOST_CHARACTERS)
+    beam = buttons.selectbox(
+        "Search",
+        BEAMS,
+        format_func=lambda rows: search_in_words(int(rows)).capitalize(),
+        key="beam",
+        persist_state="session",
+        width=150,
+        label_visibility="collapsed",
+    )
+    address.keep("beam", beam, BEAMS[0])
+if strange:
+    with said.container():
+        address.say_strange(strange)
+if not names:
+    st.info("Choose at least one checkpoint to translate with.", icon=":material/info:")
+now = Asked(tuple(names), task, lines, int(beam), written=written)
+if invited:
+    translating.start(now)
+done = translating.last()
+if done is not None:
+    st.divider()
+    if done[0] != now:
+        st.caption(
+            "Below is the translation of what was asked before. Press Translate for the new one."
+        )
+    show_results(done[0], configs)

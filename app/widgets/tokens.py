@@ -6,6 +6,7 @@ from html import escape
 
 import pandas as pd
 
+from workbench.config import RouterConfig
 from workbench.figures import theme
 from workbench.languages import find_language
 
@@ -18,13 +19,17 @@ STYLE = """<style>
 .moe-tip{display:none;position:absolute;left:0;bottom:125%;z-index:9;width:max-content;max-width:17rem;
  white-space:normal;line-height:1.4;font-size:.8rem;padding:.45em .65em;border-radius:.45em;
  background:#1f2430;color:#fff;box-shadow:0 2px 10px #0005}
-.moe-token:hover .moe-tip{display:block}
+.moe-token:hover .moe-tip,.moe-token:focus .moe-tip{display:block}
+.moe-token:focus-visible{outline:2px solid currentColor;outline-offset:1px}
 @media(max-width:40rem){.moe-line{position:relative}.moe-token{position:static}.moe-tip{bottom:auto}}
 .moe-plain{background:color-mix(in srgb,currentColor 8%,transparent)}
 .moe-key{font-size:.8rem;margin-right:.9em;white-space:nowrap}
 .moe-key i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.35em}
 .moe-text{font-size:1.15rem;margin:.1rem 0 .15rem;overflow-wrap:anywhere}
 .moe-source{font-size:.86rem;overflow-wrap:anywhere;opacity:.65;margin-top:.55rem}
+.moe-note{font-size:.875rem;color:color-mix(in srgb,currentColor 60%,transparent);margin:.2rem 0 1.15rem}
+.moe-differs{border-inline-start:3px solid currentColor;padding-inline-start:.7rem}
+.moe-differs b{color:currentColor}
 </style>"""
 
 
@@ -35,15 +40,22 @@ def tinted(routes: pd.DataFrame, language: str) -> str:
 
     The network's own first tokens (end of sentence, language) are shown too: they are routed like the others.
     """
+    tokens: dict[int, tuple[str, list[tuple[int, int, float]]]] = {}
+    columns = (
+        routes[column].tolist() for column in ("position", "token", "rank", "expert", "gate")
+    )
+    for position, token, *choice in zip(*columns, strict=True):
+        tokens.setdefault(position, (str(token), []))[1].append(tuple(choice))
     spans = []
-    for _, rows in routes.sort_values(["position", "rank"]).groupby("position"):
-        token, expert = str(rows["token"].iloc[0]), int(rows["expert"].iloc[0])
+    for _, (token, chosen) in sorted(tokens.items()):
+        chosen.sort()
         choices = "<br>".join(
-            f"{'' if rank == 0 else 'then '}expert {expert_}, gate {gate:.3f}"
-            for rank, expert_, gate in zip(rows["rank"], rows["expert"], rows["gate"], strict=True)
+            f"{'' if rank == 0 else 'then '}expert {expert}, gate {gate:.3f}"
+            for rank, expert, gate in chosen
         )
+        first = chosen[0][1]
         spans.append(
-            f'<span class="moe-token" style="--c:{theme.category(expert)}">{_shown(token)}<sub>{expert}</sub>'
+            f'<span class="moe-token" tabindex="0" style="--c:{theme.category(first)}">{_shown(token)}<sub>{first}</sub>'
             f'<span class="moe-tip" dir="ltr"><b>{escape(token)}</b><br>{choices}</span></span>'
         )
     return _line(spans, language)
@@ -79,3 +91,28 @@ def text(source: str, translation: str) -> str:
         f'<div class="moe-source" dir="auto">{escape(source)}</div>'
         f'<div class="moe-text" dir="auto" data-testid="translation">{escape(translation) or "&nbsp;"}</div>'
     )
+
+
+def sentence(source: str, translation: str, strip: str, note: str, differs: bool = False) -> str:
+    """HTML of a sentence: its source, its translation, their tokens and a note on them.
+
+    strip: from `tinted` or `plain`. differs: whether the translation is marked as another one than the original's.
+    """
+    if differs:
+        note = (
+            f"<b>differs from the original</b> · {note}"
+            if note
+            else "<b>differs from the original</b>"
+        )
+    mark = ' class="moe-differs"' if differs else ""
+    return f'<div{mark}>{text(source, translation)}{strip}<div class="moe-note">{note}</div></div>'
+
+
+def why_alike(router: RouterConfig | None) -> str | None:
+    """Why many tokens have the same experts, where the router does not look at each: what follows the stack's name."""
+    if router is None or router.granularity == "token":
+        return None
+    if router.granularity == "sentence":
+        return "routed by sentence: every token of a sentence uses the same experts."
+    key = "pair of languages" if router.task_key == "pair" else f"{router.task_key} language"
+    return f"routed by {key}: every token of a translation uses the same experts, so all have one colour."

@@ -11,6 +11,26 @@ from workbench.errors import WorkbenchError
 from workbench.text.corpus import CorpusWarning, split_lines
 from workbench.text.segmentation import split_sentences
 
+# Of the language that comes first; those of others are the first captions of the package.
+_EXAMPLE = (
+    "A man in a blue shirt is riding a bicycle.\n"
+    "Two dogs are running through the snow.\n"
+    "A little girl is playing in the water."
+)
+
+
+@st.cache_data(show_spinner=False)
+def example(language: str) -> str | None:
+    """Three sentences to begin with in the language of a FLORES-200 code, where there are some."""
+    if language == "eng_Latn":
+        return _EXAMPLE
+    from workbench.evaluation.testset import CAPTIONS, read_corpus
+
+    try:
+        return "\n".join(read_corpus(CAPTIONS, (language,)).lines[language][:3])
+    except WorkbenchError:
+        return None
+
 
 def typed_sentences(written: str) -> tuple[str, ...]:
     """The sentences of a text, blank lines between them.

@@ -46,8 +46,10 @@ class Change:
         )
 
 
-def choose_change(configs: dict[str, ModelConfig]) -> tuple[str, Change] | None:
-    """The checkpoint and the change, once the button is pressed."""
+def choose_change(
+    configs: dict[str, ModelConfig], disabled: bool = False
+) -> tuple[str, Change] | None:
+    """The checkpoint and the change, once the button is pressed. disabled: whether it cannot be."""
     with st.expander(
         "What if: switch experts off, or borrow another task's", icon=":material/science:"
     ):
@@ -97,7 +99,7 @@ def choose_change(configs: dict[str, ModelConfig]) -> tuple[str, Change] | None:
                 route_as.append((stack, key))
         change = Change(layer, only, experts, tuple(route_as))
         pressed = st.button(
-            "Translate again", icon=":material/experiment:", disabled=change.is_none
+            "Translate again", icon=":material/experiment:", disabled=disabled or change.is_none
         )
     return (name, change) if pressed else None
 

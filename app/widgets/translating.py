@@ -1,0 +1,199 @@
+"""Translating in a job: what was asked, its progress, and what came of it last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import jobs, session
+from app.widgets.watching import watch
+from app.widgets.what_if import Change
+from workbench.config import ModelConfig
+from workbench.errors import WorkbenchError
+from workbench.tasks import Task
+
+if TYPE_CHECKING:
+    from workbench.decoding.system import Translation
+    from workbench.decoding.translator import Translator
+    from workbench.routing.trace import Routes
+
+# Ends the key of a what-if's result; before it stands the original's.
+CHANGED = ", changed"
+# What is done sooner is shown at once, without a bar of progress that only flashes.
+_PATIENCE = 0.7
+# Of a checkpoint's time, in translating; the rest is for tracing.
+_TRANSLATING = 0.85
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to translate, and by which checkpoints. written: the text that the lines are of."""
+
+    names: tuple[str, ...]
+    task: Task
+    lines: tuple[str, ...]
+    beam: int = 1
+    change: Change | None = None
+    written: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one checkpoint made of the text."""
+
+    name: str
+    lines: tuple[str, ...]
+    translations: tuple[Translation, ...]
+    routes: Routes | None
+    task: Task
+    source_lengths: tuple[int, ...]  # in tokens
+    config: ModelConfig
+    how: str  # search, dtype, device and batches
+
+
+#: Results by name; in place of one, what went wrong.
+Results = dict[str, Result | str]
+
+
+def search_in_words(beam: int) -> str:
+    """How translations are searched for, e.g. `beam of 4`."""
+    return "greedy" if beam == 1 else f"beam of {beam}"
+
+
+def start(asked: Asked) -> None:
+    """Begin in a thread. Comes back once all is done if that is soon, else runs the page anew, which shows the progress."""
+    models: dict[str, Translator | str] = {}
+    for name in asked.names:
+        try:
+            models[name] = session.load(session.checkpoints()[name])
+        except WorkbenchError as error:
+            models[name] = str(error)
+    job = jobs.start(lambda job: _work(job, models, asked), asked)
+    st.session_state["translating"] = job
+    until = time.monotonic() + _PATIENCE
+    while not job.finished and time.monotonic() < until:
+        time.sleep(0.01)
+    if not job.finished:
+        st.rerun()
+
+
+def under_way() -> bool:
+    """Whether this session's job is running."""
+    job: jobs.Job | None = st.session_state.get("translating")
+    return job is not None and not job.finished
+
+
+def last() -> tuple[Asked, Results] | None:
+    """What was translated last in this session. Shows the job: its progress, or what it did not do."""
+    job: jobs.Job | None = st.session_state.get("translating")
+    if job is not None:
+        if not job.finished:
+            watch(job)
+        else:
+            _take(job)
+    found: tuple[Asked, Results] | None = st.session_state.get("translated")
+    return found
+
+
+def put_original_back() -> None:
+    """Forget the what-if: the originals are shown again."""
+    asked, results = st.session_state["translated"]
+    st.session_state["translated"] = asked, _originals(results)
+
+
+def side_by_side(results: Results) -> Results:
+    """Those to show: a what-if beside its original, else all."""
+    for name in results:
+        if name.endswith(CHANGED):
+            return {n: results[n] for n in (name.removesuffix(CHANGED), name)}
+    return results
+
+
+def _originals(results: Results) -> Results:
+    return {name: made for name, made in results.items() if not name.endswith(CHANGED)}
+
+
+def _take(job: jobs.Job) -> None:
+    """Show what a job that ended has made, or say why it has not."""
+    asked: Asked = job.of
+    made: Results = dict(job.results)
+    missing = [name for name in asked.names if name not in made]
+    if asked.change is not None:
+        (name,) = asked.names
+        failed = made.get(name) if isinstance(made.get(name), str) else job.error
+        if name in made and not failed:
+            before, results = st.session_state["translated"]
+            # The others stay, so that any of them can be changed next.
+            results = _originals(results) | {name + CHANGED: made[name]}
+            st.session_state["translated"] = before, results
+    else:
+        failed = job.error
+        if made:
+            st.session_state["translated"] = asked, made
+    if failed:
+        st.error(failed, icon=":material/error:")
+    elif missing:
+        what = f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} translated nothing"
+        st.info(f"Cancelled: {what}.", icon=":material/info:")
+    else:
+        del st.session_state["translating"]
+
+
+def _work(job: jobs.Job, models: dict[str, Translator | str], asked: Asked) -> None:
+    """One checkpoint after another; each is a result of the job, with its name."""
+    for done, (name, model) in enumerate(models.items()):
+
+        def report(share: float, doing: str, name: str = name, done: int = done) -> None:
+            job.report((done + share) / len(models), f"{name}: {doing}")
+
+        made = model if isinstance(model, str) else _translate(model, asked, report)
+        job.results.append((name, made))
+
+
+def _translate(
+    model: Translator, asked: Asked, report: Callable[[float, str], None]
+) -> Result | str:
+    """What a checkpoint makes of the text, or what went wrong."""
+    import jax
+
+    from workbench.routing.trace import trace_routes
+
+    dense = model.config.is_dense
+    source, target, lines = asked.task.source, asked.task.target, asked.lines
+    try:
+        if asked.change is not None:
+            model = asked.change.of(model)
+        report(0, "translating (the first time for a shape, compiling)")
+        made = model.translate(
+            lines,
+            source,
+            target,
+            beam_size=asked.beam,
+            progress=lambda done, total: report(
+                done / total * (1 if dense else _TRANSLATING),
+                f"{done:,} of {total:,} sentences translated",
+            ),
+        )
+        routes = None
+        if not dense:
+            routes = trace_routes(
+                model,
+                lines,
+                source,
+                target,
+                references=made,
+                progress=lambda done, total: report(
+                    _TRANSLATING + (1 - _TRANSLATING) * done / total,
+                    f"{done:,} of {total:,} sentences traced",
+                ),
+            )
+        lengths = tuple(map(len, model.tokenizer.encode_sources(list(lines), source)))
+    except WorkbenchError as error:
+        return str(error)
+    where = jax.default_backend().upper()
+    how = f"{search_in_words(asked.beam)}, {model.dtype}, {where}, batches of up to 32"
+    return Result(model.name, lines, tuple(made), routes, asked.task, lengths, model.config, how)
