@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import workbench as wb
 from tests.models import EN_DE, captions, made_up, translator
 from workbench.arguments import as_count, as_list, as_texts
 from workbench.languages import find_language
+from workbench.routing.statistics import read_statistics
 from workbench.subnetworks.extract import checked_tasks
 from workbench.subnetworks.prune import chosen_tasks
 
@@ -105,6 +108,43 @@ def test_what_is_no_model_and_no_statistics_is_named(given: Any) -> None:
         wb.prove(target, given, "a dog", "en-de")
 
 
+def test_statistics_of_a_network_of_another_name_are_told() -> None:
+    """The shapes are alike, so that nothing else would tell."""
+    one, other = translator("token", "token"), translator("sentence", "sentence")
+    usage = wb.expert_usage(wb.trace_routes(one, "a dog", "en", "de", "ein Hund"))
+    assert (usage.model, json.loads(usage.to_json())["model"]) == (one.name, one.name)
+    for smaller in (wb.prune, wb.merge):
+        with pytest.warns(UserWarning, match=f"with {one.name}, not with {other.name}"):
+            smaller(other, usage, keep=0.5)
+    table = json.loads(usage.to_json())
+    assert read_statistics(table, one.config, "usage.json").model == one.name
+    routes = [wb.trace_routes(m, "a dog", "en", "de", "ein Hund") for m in (one, other)]
+    with pytest.raises(wb.WorkbenchError, match="Routes of token-token and of sentence-sentence"):
+        routes[0] + routes[1]
+    with pytest.raises(wb.WorkbenchError, match="what is added is None: give routes"):
+        routes[0] + None
+
+
+@pytest.mark.parametrize("given", [None, 3, b"x"])
+def test_where_to_save_is_a_path(given: Any) -> None:
+    with pytest.raises(wb.WorkbenchError, match=r"^directory is .*give a path"):
+        translator("dense", "dense").save(given)
+
+
+@pytest.mark.parametrize("given", ["x", 2.5, -1, None, True])
+def test_resamples_are_looked_at_before_anything_is_translated(given: Any) -> None:
+    def progress(done: int, total: int) -> None:
+        raise AssertionError
+
+    with pytest.raises(wb.WorkbenchError, match=r"^resamples is .*whole number, 0 or more"):
+        wb.evaluate(translator("dense"), PAIR, "bleu", resamples=given, progress=progress)
+
+
+def test_a_data_frame_is_no_list_of_sentences() -> None:
+    with pytest.raises(wb.WorkbenchError, match="sentences is a DataFrame: give one of its col"):
+        translator("dense").translate(pd.DataFrame({"en": ["a dog"]}), "en", "de")
+
+
 @pytest.mark.parametrize("given", [None, 5, b"captions"])
 def test_what_is_no_name_is_named(given: Any) -> None:
     with pytest.raises(wb.WorkbenchError, match="is no checkpoint: give its directory"):
@@ -161,7 +201,10 @@ def test_results_are_equal_to_themselves_alone_and_their_text_is_one_line() -> N
     assert repr(statistics) == "Statistics(6 tasks, 2 layers of 4 experts, of references)"
     assert repr(PAIR) == "TestSet(two, eng_Latn-deu_Latn, 2 sentences)"
     scores = wb.evaluate(model, PAIR, "bleu", resamples=0)
-    comparison = wb.Comparison(scores, {}, None, {})
+    comparison = wb.Comparison(scores, {}, None, {"token-token": 1})
+    assert repr(comparison) == f"Comparison(1 system, of {scores!r})"
+    with pytest.raises(wb.WorkbenchError, match="no form 'html'. Accepted: text, json, latex"):
+        comparison.render("html")  # type: ignore[arg-type]
     for result in (routes, usage, statistics, scores, comparison):
         assert result == result
         assert len({result, result}) == 1

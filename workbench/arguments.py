@@ -22,6 +22,8 @@ def as_list(given: object, kinds: type | tuple[type, ...], name: str, noun: str)
     if isinstance(given, Set | Mapping):
         kind = type(given).__name__
         raise WorkbenchError(f"{name} is a {kind}, which has no order: give a list.")
+    if hasattr(given, "columns"):  # a data frame, whose elements are the names of its columns
+        raise WorkbenchError(f"{name} is a {type(given).__name__}: give one of its columns.")
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | bytearray):
         raise WorkbenchError(f"{name} is {_shown(given)}: give {noun}, or a list of them.")
     found = list(given)
@@ -50,6 +52,14 @@ def as_whole(given: object, name: str) -> int:
     if not isinstance(given, Integral) or isinstance(given, bool):
         raise WorkbenchError(f"{name} is {_shown(given)}: it must be a whole number, at least 1.")
     return int(given)
+
+
+def as_number_of(given: object, name: str) -> int:
+    """`given` if it is a whole number, 0 or above, else WorkbenchError."""
+    whole = isinstance(given, Integral) and not isinstance(given, bool)
+    if not whole or given < 0:  # type: ignore[operator]
+        raise WorkbenchError(f"{name} is {_shown(given)}: it must be a whole number, 0 or more.")
+    return int(given)  # type: ignore[call-overload,no-any-return]
 
 
 def as_count(given: object, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from workbench.arguments import as_one
 from workbench.checkpoint.directory import Checkpoint, read_checkpoint, write_checkpoint
 from workbench.checkpoint.hub import find_checkpoint, name_of
 from workbench.checkpoint.placement import expert_placement
@@ -104,6 +106,7 @@ class Translator(System):
 
         dtype: how weights are stored, float32, bfloat16 or int8.
         """
+        as_one(directory, (str, os.PathLike), "directory", "a path")
         write_checkpoint(
             Path(directory),
             Checkpoint(self.config, self.network, self.card, self.provenance),

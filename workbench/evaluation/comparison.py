@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from sacrebleu.significance import PairedTest
@@ -43,6 +43,10 @@ class Comparison:
     speeds: Speeds | None
     parameters: dict[str, int]
 
+    def __repr__(self) -> str:
+        timed = ", with speeds" if self.speeds else ""
+        return f"Comparison({counted(len(self.parameters), 'system')}, of {self.scores!r}{timed})"
+
     def to_frame(self) -> pd.DataFrame:
         """A row for each system, test set and metric: the columns of `Scores`, `p_value` (NaN for the
         baseline) and `parameters`.
@@ -61,6 +65,10 @@ class Comparison:
 
     def render(self, form: Format = "text") -> str:
         """As a text for a terminal, as LaTeX, or as JSON with everything that was measured."""
+        if form not in get_args(Format):
+            raise WorkbenchError(
+                f"A comparison has no form {form!r:.40}. Accepted: {', '.join(get_args(Format))}."
+            )
         if form == "json":
             return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
         table = text_table if form == "text" else latex_table

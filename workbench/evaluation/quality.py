@@ -11,7 +11,7 @@ import pandas as pd
 import sacrebleu.metrics
 from sacrebleu.significance import PairedTest
 
-from workbench.arguments import as_list
+from workbench.arguments import as_list, as_number_of
 from workbench.decoding.system import System, Translation
 from workbench.errors import WorkbenchError
 from workbench.evaluation.repetition import share_of_loops
@@ -116,6 +116,7 @@ def evaluate(
     """
     systems = name_systems(models)
     sets = as_testsets(testsets)
+    resamples = as_number_of(resamples, "resamples")
     for testset in sets:
         for model in systems.values():
             model.config.check_task(testset.task)

@@ -59,6 +59,11 @@ class Speeds:
 
     speeds: tuple[Speed, ...]
 
+    def __repr__(self) -> str:
+        systems = ", ".join(dict.fromkeys(one.system for one in self.speeds))
+        sizes = ", ".join(dict.fromkeys(str(one.batch_size) for one in self.speeds))
+        return f"Speeds({systems}; batches of {sizes})"
+
     def to_frame(self) -> pd.DataFrame:
         """A row a system and batch size, a column for each field of `Speed`."""
         return pd.DataFrame(self.speeds, columns=[field.name for field in fields(Speed)])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from workbench.arguments import as_one
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.routing.ordering import ExpertOrder, TaskOrder, order_experts, order_tasks
+from workbench.routing.usage import Usage
 from workbench.tasks import parse_task
 
 _GAP = 0.05  # between cells, of a cell
@@ -15,7 +17,7 @@ _ROW, _LOW_ROW, _MANY = 34, 20, 40  # pixels of a row, and of one where there ar
 
 
 def expert_heat_map(
-    usage: pd.DataFrame,
+    usage: pd.DataFrame | Usage,
     stack: str,
     layer: int,
     top_k: int,
@@ -25,12 +27,15 @@ def expert_heat_map(
 ) -> alt.LayerChart:
     """Share of each task's tokens that chose each expert of one layer: task down, expert across.
 
-    usage: as `Usage.to_frame` gives it. top_k: experts a token chooses, for the chance level. tasks, experts: their
-    orders, see `workbench.routing.ordering`. most: how many experts to show, the most used of all tasks; default all.
+    usage: what `expert_usage` gives, or its table. top_k: experts a token chooses, for the chance level. tasks, experts:
+    their orders, see `workbench.routing.ordering`. most: how many experts to show, the most used of all tasks; default all.
 
     Raises:
         WorkbenchError: the table has no such layer, or there is no such order.
     """
+    if isinstance(usage, Usage):
+        usage = usage.to_frame()
+    usage = as_one(usage, pd.DataFrame, "usage", "what expert_usage returns, or its table")
     frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
     if frame.empty:
         pairs = usage[["stack", "layer"]].drop_duplicates().itertuples(index=False)

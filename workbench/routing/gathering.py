@@ -113,6 +113,7 @@ def gather_statistics(
         origin="references"
         if all(references is not None for _, references in lines.values())
         else "translations",
+        model=model.name,
     )
 
 

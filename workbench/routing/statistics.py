@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ class StatisticsError(WorkbenchError):
     """Statistics that are damaged, or those of another model."""
 
 
+class StatisticsWarning(UserWarning):
+    """Statistics that may be another model's."""
+
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """What Koishekenov et al. (arXiv 2212.09811) gather of the gates, labelled. All float64 [tasks, layers, E].
@@ -33,6 +38,7 @@ class Statistics:
     gates: "softmax" over all experts, as `gather_statistics` gives them, or "renormalised" over the chosen ones.
     products: float64 [tasks, layers, E, E], mean product of two experts' logits over the tokens; None unless asked.
     origin: what was read: "references", "translations" of the model's own, or where the statistics came from.
+    model: the name of the network, where it is known.
     """
 
     top1: np.ndarray
@@ -46,6 +52,7 @@ class Statistics:
     gates: str = "softmax"
     products: np.ndarray | None = None
     origin: str = "references"
+    model: str = ""
 
     def __repr__(self) -> str:
         also = ", with products" if self.products is not None else ""
@@ -59,6 +66,16 @@ class Statistics:
             raise StatisticsError(
                 f"These are the statistics of another model: of {_shape(self.layers, self.experts)}; this one"
                 f" has {_shape(layers, experts)}."
+            )
+
+    def warn_unless_of(self, model: str) -> None:
+        """Warn where they were gathered with a network of another name: its experts may have nothing in common."""
+        if self.model and self.model != model:
+            warnings.warn(
+                f"These statistics were gathered with {self.model}, not with {model}. Unless that is the same network under"
+                " another name, they say nothing of its experts.",
+                StatisticsWarning,
+                stacklevel=3,
             )
 
     def rows(self, tasks: Sequence[str]) -> list[int]:
@@ -107,6 +124,7 @@ def statistics_of(usage: Usage) -> Statistics:
         experts=usage.experts,
         gates="renormalised",
         origin="usage",
+        model=usage.model,
     )
 
 
@@ -195,6 +213,7 @@ def _usage(table: Mapping[str, Any]) -> Statistics:
         experts,
         gates="renormalised",
         origin="usage",
+        model=str(table.get("model", "")),
     )
 
 

@@ -44,7 +44,7 @@ class Routes:
     sources, translations: the sentences; a blank sentence has no rows.
     layers: the layers with experts of each stack, and `experts` how many the largest of them has;
     experts_by_layer: (stack, layer) -> how many that one has, where layers differ. cut: the numbers of sentences that
-    are longer than the network's positions, so that their tokens beyond have no rows.
+    are longer than the network's positions, so that their tokens beyond have no rows. model: the network's name.
     """
 
     frame: pd.DataFrame
@@ -55,6 +55,7 @@ class Routes:
     experts: dict[str, int]
     experts_by_layer: dict[tuple[str, int], int] = field(default_factory=dict)
     cut: tuple[int, ...] = ()
+    model: str = ""
 
     def __repr__(self) -> str:
         of = str(self.tasks[0]) if len(self.tasks) == 1 else counted(len(self.tasks), "task")
@@ -74,12 +75,15 @@ class Routes:
 
     def __add__(self, other: Routes) -> Routes:
         """Both together; the sentences of `other` are numbered on."""
+        other = as_one(other, Routes, "what is added", "routes")
         if (self.layers, self.experts, self.experts_by_layer) != (
             other.layers,
             other.experts,
             other.experts_by_layer,
         ):
             raise WorkbenchError("Routes of networks with different experts cannot be joined.")
+        if self.model and other.model and self.model != other.model:
+            raise WorkbenchError(f"Routes of {self.model} and of {other.model} cannot be joined.")
         moved = other.frame.assign(sentence=other.frame["sentence"] + len(self.sources))
         frame = pd.concat([self.frame, moved], ignore_index=True)
         tasks = tuple(dict.fromkeys(self.tasks + other.tasks))
@@ -94,6 +98,7 @@ class Routes:
             self.experts,
             self.experts_by_layer,
             self.cut + tuple(len(self.sources) + number for number in other.cut),
+            self.model or other.model,
         )
 
 
@@ -181,6 +186,7 @@ def trace_routes(
             for layer in stack.expert_layers
         },
         cut,
+        model.name,
     )
 
 

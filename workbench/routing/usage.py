@@ -22,7 +22,7 @@ class Usage:
     counts: float64 [tasks, layers, E], the tokens of a task that chose an expert, at any rank. weights: the same shape,
     the sum of their gates. firsts, first_weights: the same of the tokens that chose it first. tokens: [tasks,
     layers], tokens routed; padding is never counted, language and end tokens are. tasks: as text. layers: (stack,
-    layer) pairs. A layer with fewer experts than E has zeros beyond.
+    layer) pairs. A layer with fewer experts than E has zeros beyond. model: the network's name.
     """
 
     counts: np.ndarray
@@ -33,6 +33,7 @@ class Usage:
     experts: tuple[int, ...]
     firsts: np.ndarray
     first_weights: np.ndarray
+    model: str = ""
 
     def __repr__(self) -> str:
         return f"Usage({counted(len(self.tasks), 'task')}, {layers_in_words(self.experts)})"
@@ -53,10 +54,10 @@ class Usage:
         return pd.DataFrame(rows, columns=columns)
 
     def to_json(self) -> str:
-        """The table as JSON: one object with the tasks, layers and, for each, by expert: share and gate (at any
-        rank), first and first_gate (ranked first); all over the tokens of the task.
+        """The table as JSON: one object with the network's name, the tasks, layers and, for each, by expert: share and
+        gate (at any rank), first and first_gate (ranked first); all over the tokens of the task.
         """
-        table: dict[str, Any] = {"tasks": list(self.tasks), "layers": []}
+        table: dict[str, Any] = {"model": self.model, "tasks": list(self.tasks), "layers": []}
         for i, (stack, layer) in enumerate(self.layers):
             kept = slice(0, self.experts[i])
             total = np.maximum(self.tokens[:, i, None], 1)
@@ -115,4 +116,6 @@ def expert_usage(routes: Routes) -> Usage:
             number[index], total[index] = len(gates), gates.sum()
     for (task, stack, layer), count in best.groupby(labels[:3], observed=True).size().items():
         tokens[tasks.index(task), place[stack, layer]] = count
-    return Usage(counts, weights, tokens, tasks, layers, experts, firsts, first_weights)
+    return Usage(
+        counts, weights, tokens, tasks, layers, experts, firsts, first_weights, routes.model
+    )

@@ -72,6 +72,7 @@ def merge(
     if gates not in GATES:
         raise WorkbenchError(f"Unknown gates {gates!r}. Accepted: {', '.join(GATES)}.")
     groups = group_experts(model, statistics, tasks, keep, method)
+    statistics.warn_unless_of(model.name)
     chosen = chosen_tasks(model.config, tasks or statistics.tasks)
     frequencies = _frequencies(model, statistics, chosen)
     parameters = parameters_of(model.network)

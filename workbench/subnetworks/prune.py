@@ -77,6 +77,7 @@ def prune(
     """
     prunable_layers(model)
     statistics = given_statistics(usage)
+    statistics.warn_unless_of(model.name)
     chosen = chosen_tasks(model.config, tasks or statistics.tasks)
     by_key = select_experts(
         model.config,
