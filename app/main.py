@@ -12,7 +12,9 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-st.set_page_config(page_title="Task-MoE workbench", page_icon=":material/hub:", layout="wide")
+# A file of our own: Streamlit's icons would be fetched from the web for this.
+_ICON = str(Path(__file__).parent / "icon.svg")
+st.set_page_config(page_title="Task-MoE workbench", page_icon=_ICON, layout="wide")
 
 # Not "pages": a directory of that name Streamlit would take for its own kind of pages, and show those first.
 _PAGES = Path(__file__).parent / "views"
@@ -53,4 +55,6 @@ page.run()
 
 from app import session  # noqa: E402 - the path above comes first
 
+# On pages too that have no checkpoints to choose from: what was added stays in the address.
+session.refused_in_address()
 session.warm_up()

@@ -1,17 +1,21 @@
-"""What the pages share: which checkpoints there are, loaded once, and the bundled captions."""
+"""What the pages share: which checkpoints there are, those in memory, and the networks that were made here."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
+import re
 import threading
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from workbench.checkpoint import CONFIG, INDEX, WEIGHTS
+from workbench.checkpoint import CONFIG, INDEX, RESULT, WEIGHTS
 from workbench.checkpoint.hub_config import from_json
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
@@ -23,6 +27,21 @@ if TYPE_CHECKING:
 #: Where the Checkpoints page and `workbench app --checkpoints` look.
 VARIABLE = "WORKBENCH_CHECKPOINTS"
 _FIRST = ("captions-task-moe", "captions-token-moe", "captions-dense")
+#: Checkpoints in memory, at most: the one that was used longest ago goes first.
+MOST_LOADED = 6
+#: Networks that a session has made and keeps in memory, at most.
+MOST_MADE = 4
+#: What the address calls a checkpoint that was added by hand.
+ADDED = "checkpoint"
+_BOOKS, _LOADING = threading.Lock(), threading.Lock()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory. version: of its files when they were read."""
+
+    model: Translator
+    version: tuple[float, ...]
 
 
 def root() -> Path:
@@ -32,26 +51,101 @@ def root() -> Path:
 
 
 def checkpoints() -> dict[str, Path]:
-    """Every checkpoint to choose from by name: those under `root`, then those added by hand."""
+    """Every checkpoint to choose from by name: those under `root`, then those added by hand or by the address."""
+    refused_in_address()
+    return _by_name()
+
+
+def _by_name() -> dict[str, Path]:
     found = sorted(p.parent for p in root().glob(f"*/{CONFIG}")) if root().is_dir() else []
     found.sort(key=lambda p: _FIRST.index(p.name) if p.name in _FIRST else len(_FIRST))
     names = {path.name: path for path in found}
-    for path in st.session_state.get("added", []):
-        names.setdefault(path.name, path)
+    for path in added():
+        names.setdefault(called(path), path)
     return names
 
 
+def called(path: Path) -> str:
+    """The name of a checkpoint: its directory's, of a run's the run's, of one in the hub's cache the repository's."""
+    if path.parent.name == "snapshots" and "--" in path.parents[1].name:
+        return path.parents[1].name.rpartition("--")[2]
+    return path.parent.name if path.name == RESULT and path.parent.name else path.name
+
+
+def added() -> list[Path]:
+    """The checkpoints that were added in this session."""
+    return list(st.session_state.get("added", []))
+
+
 def add(path: Path) -> None:
-    """Offer the checkpoint in `path` too, for this session. Raises WorkbenchError where its name is taken."""
-    there = checkpoints().get(path.name)
-    if there is not None and there.resolve() == path:
-        raise WorkbenchError(f"{path.name} is in the list already.")
+    """Offer the checkpoint in `path` too, for this session and in its address.
+
+    Raises:
+        WorkbenchError: there is no checkpoint, or its name is taken.
+    """
+    # It imports JAX, which few sessions need for this.
+    from workbench.checkpoint.directory import read_config
+
+    try:
+        path = path.resolve()
+        if path.is_file():
+            raise WorkbenchError(
+                f"{path} is a file. A checkpoint is a directory, here perhaps {path.parent}."
+            )
+        read_config(path)
+    except WorkbenchError:
+        raise
+    except (OSError, ValueError) as error:  # no access, or no path at all
+        raise WorkbenchError(f"Cannot read {str(path)!r}: {error}.") from error
+    name, names = called(path), _by_name()
+    there = names.get(name)
+    if path in [each.resolve() for each in names.values()]:
+        raise WorkbenchError(f"{name} is in the list already.")
     if there is not None:
         raise WorkbenchError(
-            f"There is a checkpoint named {path.name} already, in {there}. Give the directory {path} another name"
+            f"There is a checkpoint named {name} already, in {there}. Give the directory {path} another name"
             " and add it again."
         )
-    st.session_state["added"] = [*st.session_state.get("added", []), path]
+    st.session_state["added"] = [*added(), path]
+
+
+def forget(path: Path) -> None:
+    """Offer an added checkpoint no longer."""
+    st.session_state["added"] = [each for each in added() if each != path]
+    _write_address([str(each) for each in added()])
+
+
+def refused_in_address() -> dict[str, str]:
+    """Add the checkpoints that the address names, and name there what was added: pages change, and it is empty.
+
+    Gives what cannot be added, with the reason.
+    """
+    there = {str(each.resolve()) for each in _by_name().values()}
+    refused = {}
+    for text in st.query_params.get_all(ADDED):
+        if text in there:
+            continue
+        try:
+            if not Path(text).is_absolute():
+                raise WorkbenchError("The address must name its directory from the root on.")
+            add(Path(text))
+            there.add(text)
+        except WorkbenchError as error:
+            refused[text] = str(error)
+    _write_address([*map(str, added()), *refused])
+    return refused
+
+
+def _write_address(texts: list[str]) -> None:
+    if texts and st.query_params.get_all(ADDED) != texts:
+        st.query_params[ADDED] = texts
+    elif not texts and ADDED in st.query_params:
+        del st.query_params[ADDED]
+
+
+def literal(text: str) -> str:
+    """The text for a message, which would take signs in paths and patterns for Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()#$~|<>:])", r"\\\1", text)
 
 
 def config_of(path: Path) -> ModelConfig:
@@ -62,31 +156,105 @@ def config_of(path: Path) -> ModelConfig:
 def load(path: Path) -> Translator:
     """The checkpoint in `path`, loaded once for all sessions. Raises WorkbenchError."""
     version = version_of(path)
-    loaded().setdefault(path, version)
-    return _load(path, version)
+    model = _held(path, version)
+    if model is not None:
+        return model
+    with _LOADING:
+        model = _held(path, version)  # by another session, while this one waited
+        if model is None:
+            with _BOOKS:
+                while len(loaded()) >= MOST_LOADED:
+                    del loaded()[next(iter(loaded()))]
+            with _loading(path):
+                from workbench.decoding.translator import Translator
+
+                model = Translator.load(path)
+            model.name = called(path)
+            with _BOOKS:
+                loaded()[path] = Loaded(model, version)
+    return model
+
+
+def _held(path: Path, version: tuple[float, ...]) -> Translator | None:
+    """The model, if it is in memory as its files are; it is the last one to go now."""
+    with _BOOKS:
+        held = loaded().pop(path, None)
+        if held is None or held.version != version:
+            return None
+        loaded()[path] = held
+        return held.model
+
+
+def _loading(path: Path) -> AbstractContextManager[Any]:
+    """Says on the page, if there is one, what is loaded and the memory that it takes."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return nullcontext()
+    need = f"{memory_needed(config_of(path)) / 2**20:,.1f} MiB of memory for its weights"
+    return st.spinner(f"Loading {called(path)}: {need} (float32)")
+
+
+def memory_needed(config: ModelConfig) -> int:
+    """Bytes that the weights of a checkpoint take in memory, in float32."""
+    from workbench.checkpoint import weights
+
+    return weights.memory_needed(config)
 
 
 def unload(path: Path) -> None:
     """Forget a loaded checkpoint and its compiled programs."""
-    version = loaded().pop(path, None)
-    if version is not None:
-        _load.clear(path, version)
+    with _BOOKS:
+        loaded().pop(path, None)
 
 
 @st.cache_resource
-def loaded() -> dict[Path, tuple[float, ...]]:
-    """The checkpoints in memory, with the version of their files."""
+def loaded() -> dict[Path, Loaded]:
+    """The checkpoints in memory, the one that was used last at the end."""
     return {}
+
+
+def made() -> dict[str, Translator]:
+    """The networks that were made in this session and are in memory, the newest last."""
+    networks: dict[str, Translator] = st.session_state.setdefault("made", {})
+    return networks
+
+
+def keep(networks: dict[str, Translator], model: Translator) -> None:
+    """Add a network to `made()`, given here because a job has no session; the oldest goes where they are too many."""
+    networks.pop(model.name, None)
+    networks[model.name] = model
+    while len(networks) > MOST_MADE:
+        del networks[next(iter(networks))]
+
+
+def free_name(name: str) -> str:
+    """`name` for a network to be made, with a number where one of that name was made or lies here already."""
+    taken = {*made(), *checkpoints()}
+    numbered = (f"{name}-{number}" for number in range(2, 2 + len(taken)))
+    return name if name not in taken else next(n for n in numbered if n not in taken)
+
+
+def network(name: str) -> Translator:
+    """The network of that name: one that was made in this session, else the checkpoint. Raises WorkbenchError."""
+    if name in made():
+        return made()[name]
+    path = checkpoints().get(name)
+    if path is None:
+        raise WorkbenchError(f"{name} is neither a checkpoint nor a network made in this session.")
+    return load(path)
 
 
 def usable() -> dict[str, ModelConfig]:
     """Configurations of the checkpoints that can be read; the others are named in a warning."""
     found = {}
+    for text, reason in refused_in_address().items():
+        st.warning(
+            literal(f"{text} in the address is left out. {reason}"), icon=":material/warning:"
+        )
     for name, path in checkpoints().items():
         try:
             found[name] = config_of(path)
         except WorkbenchError as error:
-            st.warning(f"{name} is left out. {error}", icon=":material/warning:")
+            st.warning(literal(f"{name} is left out. {error}"), icon=":material/warning:")
     if not found:
         st.info(
             f"There is no checkpoint in `{root()}` yet. Train one with `workbench train RECIPE`, or add a"
@@ -116,13 +284,6 @@ def _config(path: Path, version: tuple[float, ...]) -> ModelConfig:
     from workbench.decoding.opening import open_checkpoint
 
     return open_checkpoint(path)[0]  # a published model, whose languages its tokenizer knows
-
-
-@st.cache_resource(show_spinner="Loading the checkpoint", max_entries=6)
-def _load(path: Path, version: tuple[float, ...]) -> Translator:
-    from workbench.decoding.translator import Translator
-
-    return Translator.load(path)
 
 
 @st.cache_resource(show_spinner=False)

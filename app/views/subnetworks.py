@@ -1,12 +1,11 @@
-"""Sub-networks: what one task needs of a checkpoint cut out exactly; or a smaller network, pruned or merged."""
+"""Sub-networks: what some tasks need of a checkpoint cut out exactly; or a smaller network, pruned or merged."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from app import session
-from app.widgets.direction import choose_direction
-from app.widgets.extraction import extraction
+from app.widgets.extraction import choose_directions, extraction
 from app.widgets.smaller import MERGE, PRUNE, smaller
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
@@ -36,7 +35,7 @@ several = offered[st.session_state["model"]]
 if st.session_state.get("how") not in several:
     asked = st.query_params.get("how")
     st.session_state["how"] = asked if asked in several else several[0]
-columns = st.columns([4, 3, 0.6, 3], vertical_alignment="bottom")
+columns = st.columns([2, 3], vertical_alignment="bottom")
 name = columns[0].selectbox("Checkpoint", list(offered), key="model", bind="query-params")
 how: str | None = several[0]
 if len(several) > 1:
@@ -49,11 +48,6 @@ except WorkbenchError as error:
     st.error(str(error), icon=":material/error:")
     st.stop()
 if how == EXTRACT:
-    places = (
-        columns[1:]
-        if len(several) == 1
-        else st.columns([3, 0.6, 3, 4], vertical_alignment="bottom")
-    )
-    extraction(model, choose_direction(places, configs[name].directions))
+    extraction(model, choose_directions(configs[name]))
 elif how is not None:
     smaller(how, session.checkpoints()[name], model, st.container())

@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from app import session
 from app.widgets.address import begin_one, keep
 from app.widgets.usage_statistics import choose_statistics, read_json
 from workbench.config import ModelConfig
@@ -86,7 +87,8 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
         by_key = kept_from_json(read_json(file.name, file.getvalue()), config, tasks, file.name)
         kept = united(by_key.values())
         check_kept(model, kept)
-        words, name, method = f"experts listed in {file.name}", f"{model.name}-pruned", file.name
+        words, method = f"experts listed in {file.name}", file.name
+        name = session.free_name(f"{model.name}-pruned")
         make = lambda: keep_experts(model, kept, tasks, name, {"experts": method})  # noqa: E731
     else:
         statistics = choose_statistics(path, model)
@@ -112,7 +114,7 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
         by_key = select_experts(config, statistics, tasks, budget / 100, **options)
         kept = united(by_key.values())
         words = f"keep {budget} %, " + ", ".join(f"{k} {v}" for k, v in options.items())
-        called = f"{model.name}-pruned-{budget}"
+        called = session.free_name(f"{model.name}-pruned-{budget}")
         make = lambda: prune(  # noqa: E731
             model, statistics, tasks, budget / 100, **options, name=called
         )
@@ -142,7 +144,7 @@ def plan_merging(path: Path, model: Translator, tasks: Sequence[Task]) -> Plan |
     )
     gates: Any = _choice(columns[2], "Gate of a group", "gates", ("dominant", *GATES), _GATES)
     groups = group_experts(model, statistics, tasks, budget / 100, method)
-    name = f"{model.name}-merged-{budget}"
+    name = session.free_name(f"{model.name}-merged-{budget}")
     return Plan(
         groups,
         merged_config(model.config, groups, gates, tasks),

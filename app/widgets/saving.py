@@ -1,24 +1,27 @@
-"""Keeping a network that was made on a page: saved in a directory, or downloaded as a zip file."""
+"""What follows when a network was made on a page: save it, download it, compare it with the whole."""
 
 from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import streamlit as st
 
 from app import session
+from app.widgets.before_after import stored_in
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+from workbench.tasks import Task
 
 
-@st.cache_data(show_spinner="Packing", max_entries=2)
-def archive(name: str, stamp: int, _small: Translator) -> bytes:
+def archive(small: Translator) -> bytes:
     """The network's directory as a zip file."""
+    name = small.name
     with tempfile.TemporaryDirectory() as folder:
-        _small.save(Path(folder) / name)
+        small.save(Path(folder) / name)
         data = BytesIO()
         with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
             for path in sorted((Path(folder) / name).iterdir()):
@@ -26,21 +29,47 @@ def archive(name: str, stamp: int, _small: Translator) -> bytes:
         return data.getvalue()
 
 
-def offer(small: Translator) -> None:
-    """A directory to save `small` in, and a button to download it."""
+def offer(small: Translator, whole: str, tasks: Sequence[Task]) -> None:
+    """What to do with `small`: save it in a directory, download it, compare it with the network that it is made of.
+
+    whole: the name of that one. tasks: the directions to compare them on.
+    """
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
-    place = left.text_input("Save as", str(session.root() / small.name))
+    place = left.text_input("Save as", str(session.root() / small.name)).strip()
     save, download = right.columns(2)
     if save.button("Save", icon=":material/save:", width="stretch"):
-        try:
-            small.save(place)
-            st.toast(f"Saved in {place}", icon=":material/check:")
-        except WorkbenchError as error:
-            st.error(str(error), icon=":material/error:")
+        save_in(place, small)
     download.download_button(
         "Download",
-        lambda: archive(small.name, id(small), small),
+        lambda: archive(small),
         f"{small.name}.zip",
         icon=":material/download:",
         width="stretch",
+        on_click="ignore",
     )
+    if small.path is not None and small.path.is_dir():
+        st.caption(
+            f"Saved in `{small.path}`: {sum(stored_in(small.path, small.config).values()) / 2**20:.1f} MiB on disk."
+        )
+    if st.button("Compare with the whole network", key="to-compare", icon=":material/balance:"):
+        systems, directions = [whole, small.name], [str(task) for task in tasks]
+        # In the state too: a page that was open before goes by that rather than by its address.
+        st.session_state["systems"], st.session_state["directions"] = systems, directions
+        st.switch_page(
+            "views/compare.py", query_params={"systems": systems, "directions": directions}
+        )
+
+
+def save_in(place: str, small: Translator) -> None:
+    """Save `small` in the directory that a person wrote, or say why not."""
+    if not place:
+        st.error("Name a directory to save it in.", icon=":material/error:")
+        return
+    path = Path(place).expanduser().absolute()
+    try:
+        small.save(path)
+    except WorkbenchError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    small.path = path
+    st.toast(f"Saved in {path}", icon=":material/check:")

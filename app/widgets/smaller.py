@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from app import jobs
+from app import jobs, session
 from app.widgets.address import begin_many, keep
 from app.widgets.before_after import show_components, show_totals
 from app.widgets.charts import show_chart
@@ -32,21 +32,36 @@ PRUNE, MERGE = "Prune", "Merge"
 
 @dataclass(frozen=True)
 class Made:
-    """A network that was made, and what it lost (None where the captions have none of its directions).
+    """A network that was made, and what it lost: None until that is known, and where the captions have none of its
+    directions.
 
-    words: the settings that it was made with.
+    whole: the name of what it was made of. tasks: what its loss is measured on. words: the settings that it was made
+    with.
     """
 
     network: Translator
+    whole: str
+    tasks: tuple[Task, ...]
     found: Report | None
     words: str
 
 
-def make(job: jobs.Job, model: Translator, plan: Plan, tasks: Sequence[Task], words: str) -> None:
-    """Make the network and report on it; the result comes with the report, when that is done."""
+def make(
+    job: jobs.Job,
+    model: Translator,
+    plan: Plan,
+    tasks: Sequence[Task],
+    words: str,
+    networks: dict[str, Translator],
+) -> None:
+    """Make the network and report on it. The network alone is a result, until its report is there.
+
+    networks: what the session has made, of which it is one from then on.
+    """
     job.report(0.0, "Making the network")
     small = plan.make()
-    found = None
+    session.keep(networks, small)
+    job.results.append(Made(small, model.name, tuple(tasks), None, words))
     if tasks:
         sets = [load_testset(CAPTIONS, task) for task in tasks]
         found = report(
@@ -58,7 +73,7 @@ def make(job: jobs.Job, model: Translator, plan: Plan, tasks: Sequence[Task], wo
             ),
         )
         attach(found, small)
-    job.results.append(Made(small, found, words))
+        job.results[:] = [replace(job.results[0], found=found)]
 
 
 def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
@@ -89,13 +104,15 @@ def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
     of = (model.name, how)
     job: jobs.Job | None = st.session_state.get("making")
     if plan is not None:
-        show_plan(model, plan)
+        show_plan(path, model, plan)
         busy = job is not None and not job.finished
         if press(how, plan, model.name, busy):
             measured = [task for task in tasks if task in on_captions(model.config)]
             words = f"{plan.words}, for {', '.join(task.label for task in tasks)}"
-            job = jobs.start(lambda job: make(job, model, plan, measured, words), of)
+            made = session.made()
+            job = jobs.start(lambda job: make(job, model, plan, measured, words, made), of)
             st.session_state["making"] = job
+            st.rerun()
     if job is not None and (job.of == of or not job.finished):
         show_result(job)
 
@@ -112,12 +129,13 @@ def choose_tasks(place: Any, config: ModelConfig) -> list[Task]:
         format_func=lambda name: parse_task(name).label,
         key="for",
         persist_state="session",
+        wrap=True,
     )
     keep("for", names, default)
     return [parse_task(name) for name in names]
 
 
-def show_plan(model: Translator, plan: Plan) -> None:
+def show_plan(path: Path, model: Translator, plan: Plan) -> None:
     """Sizes before and after, and what becomes of every expert."""
     show_totals(model.config, plan.config)
     left, right = st.columns(2, gap="large")
@@ -125,7 +143,7 @@ def show_plan(model: Translator, plan: Plan) -> None:
     frame = fates(model.config, plan.groups)
     with left:
         show_chart(kept_experts_map(frame), frame, "kept-experts", of)
-    show_components(right, model.config, plan.config, of)
+    show_components(right, left, model.config, plan.config, of, path)
 
 
 def press(how: str, plan: Plan, name: str, busy: bool) -> bool:
@@ -151,10 +169,15 @@ def show_result(job: jobs.Job) -> None:
     elif job.error:
         st.error(job.error, icon=":material/error:")
     elif job.cancelled:
-        st.info("Cancelled: nothing was made.", icon=":material/info:")
-    for made in job.results:
+        done = (
+            "the network is made, what it lost is not measured"
+            if job.results
+            else "nothing was made"
+        )
+        st.info(f"Cancelled: {done}.", icon=":material/info:")
+    for made in job.results if job.finished else []:
         st.subheader(made.network.name, anchor=False)
         st.caption(f"Made with: {made.words}.")
         if made.found is not None:
             show_loss(made.found)
-        offer(made.network)
+        offer(made.network, made.whole, made.tasks)

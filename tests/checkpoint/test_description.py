@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.models import config
-from workbench.checkpoint.description import stack_in_words
+from workbench.checkpoint.description import stack_in_words, with_lower_headings
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,11 @@ def test_layers_that_differ_are_listed() -> None:
     )
     assert stack_in_words(stack) == (
         "3 layers, 4, 2 and 3 experts in layers 0, 1 and 2, 2 chosen by token"
+    )
+
+
+def test_headings_go_down_and_nothing_else_changes() -> None:
+    card = "# A\n\nB\n===\n\ntwo\nlines\n---\n\n##### E\n#tag\n- x\n---\n\n```sh\n# no\n~~~\n```\n## C\n\n---\n| a |\n|---|"
+    assert with_lower_headings(card, 2) == (
+        "### A\n\n### B\n\n#### two lines\n\n###### E\n#tag\n- x\n---\n\n```sh\n# no\n~~~\n```\n#### C\n\n---\n| a |\n|---|"
     )

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import altair as alt
 import pandas as pd
 import pytest
 import vl_convert
 
+from tests.models import config, translator
+from workbench.checkpoint.components import COMPONENTS, stored_by_component
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.figures.differences import difference_chart
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.kept_experts import KEPT, kept_experts_map
-from workbench.figures.sizes import component_bars
+from workbench.figures.sizes import FULL, PART, before_and_after, component_bars, component_sizes
 from workbench.figures.throughput import throughput_chart
 from workbench.figures.token_strip import token_strip
 from workbench.figures.trade_off import front, quality_against_latency
@@ -90,6 +93,24 @@ def test_a_chart_is_drawn_with_its_marks(chart: alt.LayerChart) -> None:
         assert label["type"] == "quantitative" or label["axis"]["labelFlush"] is False
     assert "<path" in vl_convert.vegalite_to_svg(specification)
     assert specification["title"]["text"]
+
+
+def test_sizes_before_and_after_are_of_parameters_and_of_bytes(tmp_path: Path) -> None:
+    before, after = config("target", "target"), config("dense", "dense")
+    translator("target", "target").save(tmp_path / "whole", dtype="bfloat16")
+    stored = stored_by_component(tmp_path / "whole", before)
+    sizes = component_sizes(before, after, {FULL: stored})
+    assert "<path" in vl_convert.vegalite_to_svg(component_bars(sizes).to_dict())
+    table = before_and_after(sizes).set_index("component")
+    assert list(table.index) == [*COMPONENTS, "all"]
+    assert (table["bytes"] == 4 * table["parameters"]).all(axis=None)
+    assert table["stored", FULL]["experts"] == 2 * table["parameters", FULL]["experts"]
+    assert table["stored", PART].isna().all() and table["parameters", PART]["experts"] == 0
+    assert table["stored", FULL]["all"] == sum(stored.values())
+    file = tmp_path / "whole" / "model.safetensors"
+    assert 0 < file.stat().st_size - sum(stored.values()) < 20_000  # its header
+    with pytest.raises(WorkbenchError, match="no checkpoint directory"):
+        stored_by_component(tmp_path / "nowhere", before)
 
 
 def test_the_front_is_of_the_systems_that_none_beats() -> None:
@@ -195,6 +216,21 @@ def test_an_exported_map_of_experts_has_its_title_whole_and_labels_apart(experts
 def test_a_layer_that_the_usage_lacks_is_told_those_there_are(stack: str, layer: int) -> None:
     with pytest.raises(WorkbenchError, match=f"no {stack} layer {layer} .*: decoder 1\\."):
         expert_heat_map(USAGE, stack, layer, 2)
+
+
+@pytest.mark.parametrize(
+    ("task", "stack", "leftwards"),
+    [
+        ("eng_Latn-arb_Arab", "encoder", False),
+        ("eng_Latn-arb_Arab", "decoder", True),
+        ("heb_Hebr-eng_Latn", "encoder", True),
+        ("heb_Hebr-eng_Latn", "decoder", False),
+    ],
+)
+def test_a_token_strip_runs_as_its_script_does(task: str, stack: str, leftwards: bool) -> None:
+    strip = token_strip(ROUTES.assign(task=task, stack=stack), stack).to_dict()
+    for layer in strip["layer"]:
+        assert layer["encoding"]["x"]["scale"]["reverse"] is leftwards
 
 
 def test_a_token_strip_is_of_one_sentence_and_of_a_stack_that_is_there() -> None:

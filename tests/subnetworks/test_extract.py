@@ -15,7 +15,7 @@ from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward
 from workbench.subnetworks.extract import extract, fold, kept_experts, parameter_count
-from workbench.subnetworks.proof import TIE, prove
+from workbench.subnetworks.proof import TIE, prove, unequal_table
 from workbench.tasks import Task
 
 TEXTS = list(long_captions()[:10])
@@ -275,6 +275,21 @@ def test_a_wrong_sub_network_is_not_proved():
     assert not proof.holds
     assert proof.different == len(proof.differing) > 0
     assert proof.identical + proof.ties + proof.different == 10
+    where = proof.unequal[0]
+    assert (where.sentence, where.source, where.tie) == (
+        proof.differing[0],
+        TEXTS[where.sentence],
+        False,
+    )
+    whole, part = (
+        model.translate([where.source], "en", "de", batch_size=10)[0] for model in (parent, wrong)
+    )
+    assert whole.tokens[: where.position] == part.tokens[: where.position]
+    assert (where.parent_token, where.token) == (
+        whole.tokens[where.position],
+        part.tokens[where.position],
+    )
+    assert where.margin is not None and where.margin > TIE
     assert proof.largest_logit_difference > 0.1
     assert str(proof).startswith("NOT PROVED")
 
@@ -292,6 +307,16 @@ def test_a_swap_of_two_equal_logits_is_a_tie_and_no_difference():
     parent, other = (Translator(m.name, m.config, m.tokenizer, m.network) for m in (parent, other))
     proof = prove(parent, other, TEXTS[:1], EN_DE, batch_size=8)
     assert (proof.ties, proof.different, proof.tied) == (1, 0, (0,))
+    (row,) = unequal_table([proof]).to_dict("records")
+    assert (row["task"], row["sentence"], row["source"], row["position"]) == (
+        str(EN_DE),
+        0,
+        TEXTS[0],
+        0,
+    )
+    words = {parent.tokenizer.decode([i]) for i in (twin, spare)}
+    assert {row["parent_token"].strip("▁"), row["token"].strip("▁")} == words and row["tie"]
+    assert 0 < row["margin"] < TIE
     assert proof.holds
     assert proof.largest_logit_difference < TIE
 

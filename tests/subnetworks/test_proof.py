@@ -1,11 +1,13 @@
 """What a proof refuses to call proved."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.models import EN_DE, captions, new_translator, translator
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
-from workbench.subnetworks.proof import Proof, prove
+from workbench.subnetworks.proof import Proof, proofs_table, prove, unequal_table
 
 
 def test_equal_tokens_alone_are_no_proof():
@@ -29,6 +31,16 @@ def test_logits_that_are_no_numbers_are_no_proof():
     proof = Proof("en-de", "p", 1, 1, 0, 0, float("nan"), 2, 1, (), (), 1.0)
     assert not proof.holds
     assert "logits differ by nan" in proof.objection
+
+
+def test_proofs_in_a_table():
+    held = Proof("en-de", "p", 5, 5, 0, 0, 1e-6, 10, 5, (), (), 1e-3)
+    table = proofs_table(
+        [held, replace(held, task="en-fr", identical=4, different=1, differing=(3,))]
+    )
+    assert list(table["task"]) == ["en-de", "en-fr"]
+    assert list(table["holds"]) == [True, False]
+    assert unequal_table([held]).empty and "margin" in unequal_table([])
 
 
 def test_objections_name_a_sentence():

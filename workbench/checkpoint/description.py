@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from workbench.config import ModelConfig, RouterConfig, StackConfig
 
 
@@ -28,6 +30,39 @@ def routing_in_words(config: ModelConfig) -> str:
     if len(set(ways.values())) == 1:
         return next(iter(ways.values()))
     return ", ".join(f"{name} {way}" for name, way in ways.items())
+
+
+def with_lower_headings(markdown: str, levels: int) -> str:
+    """A model card's text with every heading so many levels lower, the sixth at most, to stand in a page of its own.
+
+    What is in code blocks stays as it is; a heading that is underlined gets its number signs.
+    """
+    lines: list[str] = []
+    fence = ""
+    for line in markdown.splitlines():
+        found = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if found and (not fence or found[1].startswith(fence)):
+            fence = "" if fence else found[1]
+        elif not fence:
+            if (heading := re.match(r" {0,3}(#{1,6})(?=\s|$)", line)) is not None:
+                line = "#" * min(6, len(heading[1]) + levels) + line[heading.end() :]
+            elif re.fullmatch(r" {0,3}(=+|-+)\s*", line) and (words := _paragraph(lines)):
+                del lines[-len(words) :]
+                line = "#" * min(6, (1 if "=" in line else 2) + levels) + " " + " ".join(words)
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _paragraph(lines: list[str]) -> list[str]:
+    """The last lines if they are a paragraph of plain text, which can be an underlined heading."""
+    found: list[str] = []
+    for line in reversed(lines):
+        if not line.strip():
+            break
+        if re.match(r"\s{4}|\s*([#>|*+-]|\d+\.|`{3}|~{3})", line):
+            return []
+        found.insert(0, line.strip())
+    return found
 
 
 def _way(stack: StackConfig) -> str:

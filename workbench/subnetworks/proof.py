@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from flax import nnx
 
 from workbench.arguments import as_one, as_texts
@@ -29,6 +31,24 @@ ROUNDING = {"float32": 1e-4, "bfloat16": 0.05}
 
 
 @dataclass(frozen=True)
+class Unequal:
+    """Where the two translations of a sentence part.
+
+    sentence: its number, from 0. source: its text. position: of the first unequal token, from 0. parent_token, token:
+    the parent's and the smaller network's, empty where that one has no more. margin: between the parent's two best
+    logits there; None of a text that was translated in pieces. tie: whether that margin is rounding's.
+    """
+
+    sentence: int
+    source: str
+    position: int
+    parent_token: str
+    token: str
+    margin: float | None
+    tie: bool
+
+
+@dataclass(frozen=True)
 class Proof:
     """What was compared, and what came out.
 
@@ -37,6 +57,7 @@ class Proof:
     extraction. largest_logit_difference: over all tokens of the parent's translations, both networks
     reading the same. parameters_before, parameters_after: of the parent and of the smaller network. tied, differing:
     numbers of sentences, from 0. logits_within: the largest difference of logits that is rounding, see `prove`.
+    unequal: where each of those sentences parts from the parent's.
 
     `holds` says whether it is proved; `to_json` has that and, as `tie_within`, the margin of a tie too.
     """
@@ -53,6 +74,7 @@ class Proof:
     tied: tuple[int, ...]
     differing: tuple[int, ...]
     logits_within: float = TIE
+    unequal: tuple[Unequal, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -140,16 +162,22 @@ def prove(
                 and (lambda done, total, index=index: progress(index * total + done, 2 * total)),  # type: ignore[misc]
             )
         )
-    difference, size, margins = _compare_logits(parent, small, texts, outputs[0], task, batch_size)
-    tied: list[int] = []
-    differing: list[int] = []
-    for number, (a, b) in enumerate(zip(*outputs, strict=True)):
-        if a.token_ids == b.token_ids:
-            continue
-        pairs = zip(a.token_ids, b.token_ids, strict=False)
-        first = next((i for i, (x, y) in enumerate(pairs) if x != y), None)
-        margin = margins.get((number, first)) if first is not None else None
-        (tied if margin is not None and margin <= TIE else differing).append(number)
+    parting = {
+        number: next(i for i, (x, y) in enumerate(zip_longest(a.token_ids, b.token_ids)) if x != y)
+        for number, (a, b) in enumerate(zip(*outputs, strict=True))
+        if a.token_ids != b.token_ids
+    }
+    difference, size, margins = _compare_logits(
+        parent, small, texts, outputs[0], task, batch_size, parting
+    )
+    unequal = []
+    for number, first in parting.items():
+        a, b = (_token_at(output[number], first) for output in outputs)
+        margin = margins.get(number)
+        tie = margin is not None and margin <= TIE
+        unequal.append(Unequal(number, texts[number], first, a, b, margin, tie))
+    tied = tuple(each.sentence for each in unequal if each.tie)
+    differing = tuple(each.sentence for each in unequal if not each.tie)
     return Proof(
         task=str(task),
         parent=parent.name,
@@ -160,10 +188,41 @@ def prove(
         largest_logit_difference=difference,
         parameters_before=parameter_count(parent.config),
         parameters_after=parameter_count(small.config),
-        tied=tuple(tied),
-        differing=tuple(differing),
+        tied=tied,
+        differing=differing,
         logits_within=size * max(ROUNDING[model.dtype] for model in (parent, small)),
+        unequal=tuple(unequal),
     )
+
+
+def proofs_table(proofs: Sequence[Proof]) -> pd.DataFrame:
+    """A row for each proof: columns task, sentences, identical, ties, different, largest_logit_difference,
+    logits_within and holds.
+    """
+    columns = (
+        "task",
+        "sentences",
+        "identical",
+        "ties",
+        "different",
+        "largest_logit_difference",
+        "logits_within",
+        "holds",
+    )
+    rows = [[getattr(proof, column) for column in columns] for proof in proofs]
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def unequal_table(proofs: Sequence[Proof]) -> pd.DataFrame:
+    """A row for each sentence that is not equal token for token: its task, and what `Unequal` says of it."""
+    columns = ["task", *Unequal.__dataclass_fields__]
+    rows = [{"task": proof.task} | asdict(each) for proof in proofs for each in proof.unequal]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _token_at(translation: Translation, position: int) -> str:
+    tokens = translation.tokens
+    return tokens[position] if position < len(tokens) else ""
 
 
 def _compare_logits(
@@ -173,9 +232,10 @@ def _compare_logits(
     outputs: Sequence[Translation],
     task: Task,
     batch_size: int,
-) -> tuple[float, float, dict[tuple[int, int], float]]:
+    asked: Mapping[int, int],
+) -> tuple[float, float, dict[int, float]]:
     """What the parent's tokens show: the largest difference of logits, the parent's largest logit without its sign,
-    and the margins under `TIE` by (sentence, token).
+    and, by sentence, the margin at the token that is asked for, where it has one.
     """
     pad, eos = parent.config.pad_id, parent.config.eos_id
     language = parent.tokenizer.language_id(task.target)
@@ -204,7 +264,8 @@ def _compare_logits(
     # A text that was translated in pieces has no single forward pass to compare.
     whole = [i for i, s in enumerate(sources) if len(s) <= longest and outputs[i].token_ids]
     whole.sort(key=lambda i: len(sources[i]))
-    largest, most, margins = 0.0, 0.0, {}
+    largest, most = 0.0, 0.0
+    margins: dict[int, float] = {}
     for first in range(0, len(whole), batch_size):
         chosen = whole[first : first + batch_size]
         request, _ = parent.request([sources[i] for i in chosen], task, batch_size)
@@ -220,7 +281,6 @@ def _compare_logits(
         largest, most = float(np.maximum(largest, gap)), float(np.maximum(most, size))
         margin = np.asarray(margin)
         for row, i in enumerate(chosen):
-            for token in range(len(outputs[i].token_ids)):
-                if margin[row, token + 1] <= TIE:
-                    margins[i, token] = float(margin[row, token + 1])
+            if i in asked and asked[i] < len(outputs[i].token_ids):
+                margins[i] = float(margin[row, asked[i] + 1])
     return largest, most, margins

@@ -1,0 +1,158 @@
+"""The Checkpoints page and what the pages share: memory, the hub, the address; run by Streamlit's own tester."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import session
+from tests.app.test_pages import PAGES, finished, opened, press
+from tests.checkpoint.test_hub import COMMIT, ID, lay_out
+from tests.models import translator
+
+TINY = "tiny-model"
+
+
+@pytest.fixture
+def some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own with one tiny checkpoint, which the app looks in."""
+    folder = tmp_path / "checkpoints"
+    translator("target", "target").save(folder / "routed")
+    monkeypatch.setenv(session.VARIABLE, str(folder))
+    return folder
+
+
+def add(test: AppTest, text: str) -> AppTest:
+    test.text_input[0].set_value(text)
+    return press(test, "Add")
+
+
+def names(test: AppTest) -> list[str]:
+    return list(test.dataframe[0].value["Checkpoint"])
+
+
+def test_what_was_used_longest_ago_leaves_memory_and_the_list(
+    some: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MOST_LOADED", 2)
+    session.loaded().clear()
+    for name in ("second", "third"):
+        translator().save(some / name)
+    first = session.load(some / "routed")
+    session.load(some / "second")
+    assert session.load(some / "routed") is first and first.name == "routed"
+    session.load(some / "third")
+    assert [path.name for path in session.loaded()] == ["routed", "third"]
+    test = opened("checkpoints")
+    table = test.dataframe[0].value.set_index("Checkpoint")
+    size = first.weight_bytes / 2**20
+    assert table.loc["routed", "To load (MiB)"] == pytest.approx(size)
+    assert table["In memory (MiB)"].notna().to_dict() == {
+        "routed": True,
+        "second": False,
+        "third": True,
+    }
+    assert "3 checkpoints, 2 in memory" in test.caption[1].value
+    assert any("not loaded; would need 0." in text.value for text in test.markdown)
+    press(test, "Load")
+    assert [path.name for path in session.loaded()] == ["third", "second"]
+    (some / "third" / "config.json").touch()  # written anew: what is in memory is not it
+    assert session.load(some / "third") is not None
+    test.button(key=f"unload {some / 'third'}").click().run()
+    assert [path.name for path in session.loaded()] == ["second"]
+
+
+def test_what_cannot_fit_says_so_before_it_is_loaded(
+    some: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.loaded().clear()
+    monkeypatch.setattr("workbench.checkpoint.memory.free_memory", lambda: 2**10)
+    test = opened("checkpoints")
+    (load,) = [button for button in test.button if button.label == "Load"]
+    assert load.disabled
+    assert any("but 0.0 MiB are free: **it cannot be loaded" in t.value for t in test.markdown)
+
+
+def test_a_model_on_the_hub_is_added_by_its_id(
+    some: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    snapshot = lay_out(tmp_path)
+    test = add(opened("checkpoints"), "someone/else")
+    assert finished(test.session_state["fetching"])
+    test.run()
+    assert "not in the hub's cache" in test.error[0].value
+    assert r"'\*.safetensors'" in test.error[0].value  # as it is typed, not as Markdown
+    add(test, f"{ID}@{COMMIT}")
+    assert finished(test.session_state["fetching"])
+    test.run()
+    assert not test.error and names(test) == ["routed", TINY]
+    assert test.query_params["checkpoint"] == str(snapshot)
+    assert session.load(snapshot).name == TINY
+    session.unload(snapshot)
+
+
+def test_what_was_added_stays_in_the_address_until_it_is_removed(
+    some: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    translator().save(mine)
+    test = add(opened("checkpoints"), str(mine))
+    assert test.query_params["checkpoint"] == str(mine)
+    other = AppTest.from_file(str(PAGES / "translate.py"), default_timeout=120)
+    other.query_params["checkpoint"] = [str(mine), "mine", str(tmp_path), str(some / "routed")]
+    other.run()
+    assert not other.exception
+    assert other.session_state["added"] == [mine]
+    warnings = [warning.value.replace("\\", "") for warning in other.warning]
+    assert warnings[0].startswith("mine in the address is left out. The address must name")
+    assert f"{tmp_path} has no config.json" in warnings[1] and len(warnings) == 2
+    press(test, "Remove")
+    assert names(test) == ["routed"] and "checkpoint" not in test.query_params
+
+
+def test_a_file_is_no_checkpoint(some: Path) -> None:
+    test = add(opened("checkpoints"), str(some / "routed" / "config.json"))
+    said = test.error[0].value.replace("\\", "")
+    assert said.endswith(
+        f"config.json is a file. A checkpoint is a directory, here perhaps {some / 'routed'}."
+    )
+
+
+def test_a_card_has_no_heading_as_large_as_the_page(some: Path) -> None:
+    (some / "routed" / "README.md").write_text("# Routed\n\n```bash\n# as it is\n```\n")
+    (card,) = [text.value for text in opened("checkpoints").markdown if "Routed" in text.value]
+    assert card == "#### Routed\n\n```bash\n# as it is\n```"
+
+
+def test_networks_made_here_are_kept_the_newest_first_to_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session.st, "session_state", {})
+    models = [translator(*kind) for kind in (("dense", "dense"), ("token", "token"))]
+    models += [translator(*kind) for kind in (("token", "target"), ("target", "target"))]
+    monkeypatch.setattr(session, "MOST_MADE", 3)
+    for model in models:
+        session.keep(session.made(), model)
+    assert list(session.made().values()) == models[1:]
+    session.keep(session.made(), models[1])
+    assert list(session.made().values()) == [*models[2:], models[1]]
+    assert session.network("target-target") is models[3]
+    assert session.free_name("target-target") == "target-target-2"
+    assert session.free_name("new") == "new"
+    with pytest.raises(ValueError, match="neither a checkpoint nor a network"):
+        session.network("nothing")
+
+
+def test_pages_show_no_links_to_the_web_and_the_icon_is_a_file() -> None:
+    app = PAGES.parent
+    config = (app / ".streamlit" / "config.toml").read_text()
+    assert "showErrorLinks = false" in config
+    assert (app / "icon.svg").read_text().startswith("<svg ")
+    assert json.dumps("icon.svg") in (app / "main.py").read_text()
