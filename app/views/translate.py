@@ -9,7 +9,7 @@ from app import session
 from app.widgets import address, tokens, translating
 from app.widgets.direction import choose_direction
 from app.widgets.paging import choose_page
-from app.widgets.translating import CHANGED, Asked, Result, Results, search_in_words
+from app.widgets.translating import CHANGED, Asked, Result, Results
 from app.widgets.typed import example, offer_file, typed_sentences
 from app.widgets.what_if import choose_change
 from workbench.config import ModelConfig
@@ -270,7 +270,7 @@ with address.together():
     beam = buttons.selectbox(
         "Search",
         BEAMS,
-        format_func=lambda rows: search_in_words(int(rows)).capitalize(),
+        format_func=lambda rows: {"1": "Greedy search"}.get(rows, f"Beam of {rows}"),
         key="beam",
         persist_state="session",
         width=150,
@@ -285,7 +285,8 @@ if not names:
 now = Asked(tuple(names), task, lines, int(beam), written=written)
 if invited:
     translating.start(now)
-done = translating.last()
+with st.container():  # so that what stands below keeps its place, and what is open stays open
+    done = translating.last()
 if done is not None:
     st.divider()
     if done[0] != now:

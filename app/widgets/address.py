@@ -59,7 +59,7 @@ def say_strange(found: Sequence[str]) -> None:
     if found:
         named = ", ".join(f"`{each[:80].replace('`', '')}`" for each in found)
         st.warning(
-            f"The address asks for what there is not here: {named}. Other choices stand in its place.",
+            f"The address names what is not here: {named}. The page shows other choices instead.",
             icon=":material/link_off:",
         )
 

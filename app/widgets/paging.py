@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from workbench.wording import counted
-
 PAGE = 50
 
 
@@ -16,7 +14,7 @@ def choose_page(numbers: Sequence[int], noun: str) -> tuple[list[int], Callable[
 
     noun: what they are numbers of, e.g. `sentence`. Buttons are there where there is more than one page.
     """
-    key = f"first {noun}"
+    key = _key(noun)
     last = (len(numbers) - 1) // PAGE * PAGE if numbers else 0
     first = min(st.session_state.get(key, 0), last)
     st.session_state[key] = first
@@ -39,13 +37,21 @@ def choose_page(numbers: Sequence[int], noun: str) -> tuple[list[int], Callable[
                 disabled=not 0 <= to <= last,
             )
         row.caption(
-            f"{noun.capitalize()}s {first + 1:,} to {first + len(shown):,} of"
-            f" {counted(len(numbers), noun)}",
+            f"{noun.capitalize()}s {first + 1:,} to {first + len(shown):,} of {len(numbers):,}",
             width="content",
         )
 
     buttons("above")
     return shown, lambda: buttons("below")
+
+
+def to_first_page(noun: str) -> None:
+    """Show the first page next: what there are pages of is new."""
+    st.session_state.pop(_key(noun), None)
+
+
+def _key(noun: str) -> str:
+    return f"first {noun}"
 
 
 def _go(key: str, first: int) -> None:

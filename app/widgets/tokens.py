@@ -115,4 +115,4 @@ def why_alike(router: RouterConfig | None) -> str | None:
     if router.granularity == "sentence":
         return "routed by sentence: every token of a sentence uses the same experts."
     key = "pair of languages" if router.task_key == "pair" else f"{router.task_key} language"
-    return f"routed by {key}: every token of a translation uses the same experts, so all have one colour."
+    return f"routed by {key}: every token uses the same experts, so all have one colour."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import jobs, session
+from app.widgets.paging import to_first_page
 from app.widgets.watching import watch
 from app.widgets.what_if import Change
 from workbench.config import ModelConfig
@@ -134,6 +135,7 @@ def _take(job: jobs.Job) -> None:
         failed = job.error
         if made:
             st.session_state["translated"] = asked, made
+            to_first_page("sentence")
     if failed:
         st.error(failed, icon=":material/error:")
     elif missing:

@@ -9,13 +9,14 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.languages import find_language
 from workbench.tasks import parse_task
 
 _FAINTEST = 0.35  # opacity of a cell whose gate is 0
 
 
 def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
-    """Experts of one sentence's tokens in one stack: tokens across, layer and choice down.
+    """Experts of one sentence's tokens in one stack: tokens across, as their script runs, layer and choice down.
 
     routes: rows of one sentence, as `Routes.to_frame` gives them.
 
@@ -32,7 +33,9 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     if frame.empty:
         found = ", ".join(routes["stack"].astype(str).unique()) or "none"
         raise WorkbenchError(f"There are no rows of the stack {stack!r}. Stacks in them: {found}.")
-    direction = parse_task(str(frame["task"].iloc[0])).label
+    task = parse_task(str(frame["task"].iloc[0]))
+    language = task.source if stack == "encoder" else task.target
+    leftwards = find_language(language, among=(language,)).right_to_left
     frame = frame.assign(
         choice=[
             f"Layer {layer}, choice {rank + 1}"
@@ -51,6 +54,7 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
         x=alt.X(
             "position:O",
             title="Token",
+            scale=alt.Scale(reverse=leftwards),
             axis=alt.Axis(
                 labelExpr=f"{labels}[datum.value]",
                 labelAngle=-45,
@@ -74,7 +78,7 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     return theme.styled(
         alt.layer(cells, text).properties(
             title=theme.title(
-                f"{stack.capitalize()}, {direction}: expert of each token",
+                f"{stack.capitalize()}, {task.label}: expert of each token",
                 "Numbers are experts; the fainter a cell, the smaller its gate",
             ),
             width=alt.Step(30),
