@@ -1,8 +1,12 @@
-"""Jobs: long work in a thread, with progress, a cancel, and what was finished kept."""
+"""Jobs: long work in a thread, with progress, a cancel, and what was finished kept.
+
+A job may be known by what was asked: whoever asks the same again, or comes back after the page was loaded anew, finds it.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +14,12 @@ from typing import Any
 
 class Cancelled(Exception):  # noqa: N818
     """Raised inside a job at its next report after `Job.cancel`."""
+
+
+#: Jobs that are known by what was asked; beyond so many the oldest is forgotten.
+_MOST = 16
+#: A guess at the time left needs so many seconds of work, and so much of it done.
+_SECONDS, _SHARE = 2.0, 0.02
 
 
 @dataclass
@@ -22,6 +32,7 @@ class Job:
     error: str = ""
     finished: bool = False
     results: list[Any] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def report(self, fraction: float, text: str) -> None:
@@ -35,14 +46,43 @@ class Job:
         self._stop.set()
 
     @property
+    def seconds_left(self) -> float | None:
+        """How long it will take yet if it goes on as it did; None while nobody can tell."""
+        ran = time.monotonic() - self.began
+        if ran < _SECONDS or not _SHARE <= self.fraction < 1:
+            return None
+        return ran * (1 - self.fraction) / self.fraction
+
+    @property
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""
         return self._stop.is_set()
 
 
-def start(work: Callable[[Job], None], of: Any = None) -> Job:
-    """Run `work` in a thread of its own. What it raises becomes `error`, a line of text."""
+_known: dict[Any, Job] = {}
+_lock = threading.Lock()
+
+
+def known(of: Any) -> Job | None:
+    """The job of whoever asked the same, unless it failed or was cancelled."""
+    with _lock:
+        job = _known.get(of)
+    return None if job is None or job.error or job.cancelled else job
+
+
+def start(work: Callable[[Job], None], of: Any = None, shared: bool = False) -> Job:
+    """Run `work` in a thread of its own. What it raises becomes `error`, a line of text.
+
+    of: what was asked. shared: whether who asks the same later shall find the job, see `known`; `of` must then be
+    hashable, and of a type that nothing else is asked with.
+    """
     job = Job(of)
+    if shared:
+        with _lock:
+            _known.pop(of, None)
+            _known[of] = job
+            while len(_known) > _MOST:
+                del _known[next(iter(_known))]
 
     def run() -> None:
         try:

@@ -203,7 +203,7 @@ def test_results_are_equal_to_themselves_alone_and_their_text_is_one_line() -> N
     scores = wb.evaluate(model, PAIR, "bleu", resamples=0)
     comparison = wb.Comparison(scores, {}, None, {"token-token": 1})
     assert repr(comparison) == f"Comparison(1 system, of {scores!r})"
-    with pytest.raises(wb.WorkbenchError, match="no form 'html'. Accepted: text, json, latex"):
+    with pytest.raises(wb.WorkbenchError, match=r"no form 'html'\. Accepted: text, json, latex"):
         comparison.render("html")  # type: ignore[arg-type]
     for result in (routes, usage, statistics, scores, comparison):
         assert result == result

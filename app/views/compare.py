@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import jobs, session
-from app.widgets.address import begin_many, keep
+from app.widgets.address import begin_many, begin_one, keep
 from app.widgets.comparison_results import show_results
 from app.widgets.direction import choose_direction
-from app.widgets.measuring import SUBNETWORK, Asked, measure, system
+from app.widgets.measuring import SUBNETWORK, Asked, measure, system, version_of
 from app.widgets.typed import offer_file
 from app.widgets.watching import watch
 from workbench.config import ModelConfig
@@ -19,10 +19,13 @@ from workbench.engines.packages import missing
 from workbench.errors import WorkbenchError
 from workbench.evaluation.testset import CAPTIONS, TestSet, load_testset, read_corpus
 from workbench.tasks import Task, parse_task
+from workbench.wording import counted
 
 MOST_CHARACTERS = 200_000
-BATCH_SIZES = (1, 8, 16, 32, 64)
-BEAMS = {1: "Greedy", 2: "Beam of 2", 4: "Beam of 4", 8: "Beam of 8"}
+# As texts, which is what an address holds.
+BATCH_SIZES = ("1", "8", "16", "32", "64")
+TIMED = ["1", "32"]
+BEAMS = {"1": "Greedy", "2": "Beam of 2", "4": "Beam of 4", "8": "Beam of 8"}
 
 
 def choose_systems(configs: dict[str, ModelConfig]) -> list[str]:
@@ -107,32 +110,37 @@ if not shared:
     st.info("These systems have no direction in common.", icon=":material/info:")
 else:
     left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
+    begin_one("testset", ["captions", "own"])
     whose = left.segmented_control(
         "Test set",
-        ["Bundled captions", "My own"],
-        default="Bundled captions",
+        ["captions", "own"],
+        format_func={"captions": "Bundled captions", "own": "My own"}.__getitem__,
         required=True,
-        key="whose-testset",
+        key="testset",
         persist_state="session",
     )
-    if whose == "My own":
+    keep("testset", str(whose), "captions")
+    if whose == "own":
         one, own = write_testset(shared)
         tasks = (one,)
     else:
         with right:
             tasks = choose_captions(shared)
 left, middle, right, last = st.columns([2, 4, 4, 1.6], vertical_alignment="bottom")
+begin_one("beam", list(BEAMS))
 beam = left.selectbox(
-    "Search", list(BEAMS), format_func=lambda b: BEAMS[b], key="beam", persist_state="session"
+    "Search", list(BEAMS), format_func=BEAMS.__getitem__, key="beam", persist_state="session"
 )
+keep("beam", beam, "1")
+begin_many("sizes", BATCH_SIZES, TIMED)
 sizes = middle.multiselect(
     "Batch sizes to time",
     BATCH_SIZES,
-    default=[1, 32],
     key="sizes",
     persist_state="session",
     help="Sentences translated at once",
 )
+keep("sizes", sizes, TIMED)
 installed: list[Engine] = [e for e in ENGINES if not missing(e.removesuffix("-int8"))]
 st.session_state.setdefault("engines", [])
 st.session_state["engines"] = [e for e in st.session_state["engines"] if e in installed]
@@ -146,8 +154,18 @@ engines = right.multiselect(
     help="Measures what you would deploy: each dense system once more, converted for these engines."
     " They need `pip install 'task-moe-workbench[engines]'`.",
 )
-asked = Asked(tuple(names), tasks, tuple(engines), tuple(sorted(sizes)), int(beam), own)
+asked = Asked(
+    tuple(names),
+    tasks,
+    tuple(engines),
+    tuple(sorted(map(int, sizes))),
+    int(beam),
+    own,
+    tuple(map(version_of, names)),
+)
 running: jobs.Job | None = st.session_state.get("job")
+if running is None:  # perhaps the page was loaded anew
+    running = jobs.known(asked)
 busy = running is not None and not running.finished
 ready = names and tasks and sizes and (own is None or all(text.strip() for text in own))
 if last.button(
@@ -165,12 +183,13 @@ if last.button(
                 "None of these systems is dense, so no other engine can run them. Add one with ✂ whose routing"
                 " is by task in both stacks, or a dense checkpoint."
             )
-        running = jobs.start(lambda job: measure(job, models, testsets, asked), asked)
-        st.session_state["job"], st.session_state["compared"] = running, testsets
+        running = jobs.known(asked) or jobs.start(
+            lambda job: measure(job, models, testsets, asked), asked, shared=True
+        )
+        st.session_state["job"] = running
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")
 if running is not None:
-    testsets = st.session_state["compared"]
     if running.of != asked:
         st.caption(
             "Below is the comparison of what was asked before. Press Compare for the new one."
@@ -181,11 +200,11 @@ if running is not None:
         st.error(running.error, icon=":material/error:")
     elif running.cancelled:
         st.info(
-            f"Cancelled. What was finished is kept: {len(running.results)} systems.",
+            f"Cancelled. What was finished is kept: {counted(len(running.results), 'system')}.",
             icon=":material/info:",
         )
     if running.results:
-        show_results(list(running.results), testsets, running.of)
+        show_results(list(running.results))
 else:
     st.caption(
         "Compare translates the captions in the package, or a test set of yours, with each system: BLEU and chrF++ with"

@@ -7,9 +7,10 @@ from typing import Any
 import streamlit as st
 
 from app import session
+from app.widgets.address import begin_one, keep
 from app.widgets.direction import language_label
 from app.widgets.experts_charts import show_sentences, show_tasks, show_tokens
-from app.widgets.tracing import Asked, last_trace, start, under_way
+from app.widgets.tracing import Asked, find, last_trace, start, under_way
 from app.widgets.typed import offer_file, typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
@@ -48,19 +49,21 @@ left, place = st.columns([2, 5], gap="medium")
 name = left.selectbox("Checkpoint", routed, key="model", bind="query-params")
 config = configs[name]
 left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
+begin_one("whose-text", ["captions", "own"])
 where = left.segmented_control(
     "Text",
-    ["Bundled captions", "My own"],
-    default="Bundled captions",
+    ["captions", "own"],
+    format_func={"captions": "Bundled captions", "own": "My own"}.__getitem__,
     required=True,
     key="whose-text",
     persist_state="session",
 )
+keep("whose-text", str(where), "captions")
 lines: tuple[str, ...] | None = None
 count = 0
 directions = list(config.directions)
 of = name
-if where == "My own":
+if where == "own":
     source = choose_source(left, list(dict.fromkeys(task.source for task in directions)))
     directions = [task for task in directions if task.source == source]
     of = f"{name} {source}"
@@ -75,17 +78,29 @@ if where == "My own":
     lines = tuple(sentence for sentence in typed_sentences(written) if sentence)
 else:
     count = right.slider(
-        "Captions a task", 10, 220, 60, step=10, key="captions", persist_state="session"
+        "Captions a task",
+        10,
+        220,
+        60,
+        step=10,
+        key="captions",
+        persist_state="session",
+        bind="query-params",
     )
 names = [str(task) for task in directions]
+# Of the address the tasks that there are: another checkpoint, or another source, has others.
+key = f"tasks {of}"
+if key not in st.session_state:
+    in_address = [task for task in st.query_params.get_all("tasks") if task in names]
+    st.session_state[key] = in_address or names
 chosen = place.multiselect(
     "Tasks",
     names,
-    default=names,
     format_func=lambda t: parse_task(t).label,
-    key=f"tasks {of}",
+    key=key,
     persist_state="session",
 )
+keep("tasks", chosen, names)
 tasks = tuple(parse_task(task) for task in chosen)
 st.caption(
     " · ".join(
@@ -101,6 +116,7 @@ if st.button("Trace", type="primary", icon=":material/route:", disabled=not read
         start(asked)
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")
+find(asked)
 found = last_trace()
 if found is not None:
     traced, routes = found
@@ -124,7 +140,9 @@ if found is not None:
             f"{counted(len(routes.cut), 'sentence')} of them {'is' if len(routes.cut) == 1 else 'are'} longer than the"
             " network holds: what lies beyond is not traced."
         )
-    by_task, by_sentence, by_token = st.tabs(["Tasks", "Sentences", "Tokens"])
+    by_task, by_sentence, by_token = st.tabs(
+        ["Tasks", "Sentences", "Tokens"], key="tab", bind="query-params"
+    )
     with by_task:
         show_tasks(routes, traced, of)
     with by_sentence:

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from app.widgets.charts import show_chart
-from app.widgets.measuring import Asked, Measured
+from app.widgets.measuring import Measured
 from workbench.evaluation.differences import MEAN
 from workbench.evaluation.quality import Scores, metric_in_words
 from workbench.evaluation.sentences import differing_sentences
@@ -41,9 +41,10 @@ STYLE = """<style>
 </style>"""
 
 
-def show_results(results: Sequence[Measured], testsets: Sequence[TestSet], asked: Asked) -> None:
+def show_results(results: Sequence[Measured]) -> None:
     """The table of all, and the tabs below it."""
     scores: Scores = reduce(add, (r.scores for r in results))
+    testsets = scores.testsets
     changes = pd.concat([r.differences for r in results], ignore_index=True)
     timed = [r.speeds for r in results if r.speeds is not None]
     speeds = pd.concat(timed, ignore_index=True) if timed else None
@@ -62,7 +63,9 @@ def show_results(results: Sequence[Measured], testsets: Sequence[TestSet], asked
     st.dataframe(table, hide_index=True, width="stretch", column_config=formats, placeholder="–")
     st.caption(_notes(results, testsets, speeds))
     of = f"{_directions(testsets)}, {counted(sum(map(len, testsets)), 'sentence')}"
-    quality, speed, sentences = st.tabs(["Quality", "Speed and size", "Sentences"])
+    quality, speed, sentences = st.tabs(
+        ["Quality", "Speed and size", "Sentences"], key="tab", bind="query-params"
+    )
     with quality:
         _quality(scores, changes, of)
     with speed:

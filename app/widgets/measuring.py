@@ -25,7 +25,10 @@ SUBNETWORK = " ✂"  # marks the sub-network of a checkpoint, extracted when it 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to compare: systems by name, on directions of the captions in the package or (None) on own text."""
+    """What to compare: systems by name, on directions of the captions in the package, or on a person's own text.
+
+    versions: of the systems' files, so that those that were written anew are measured anew.
+    """
 
     systems: tuple[str, ...]
     tasks: tuple[Task, ...]
@@ -33,6 +36,7 @@ class Asked:
     batch_sizes: tuple[int, ...]
     beam_size: int
     own: tuple[str, str] | None = None
+    versions: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ def system(name: str, tasks: Sequence[Task]) -> Translator:
     """The checkpoint, or the sub-network of it, that a name in the list means."""
     model = session.load(session.checkpoints()[name.removesuffix(SUBNETWORK)])
     return extract(model, tasks, name=name) if name.endswith(SUBNETWORK) else model
+
+
+def version_of(name: str) -> tuple[float, ...]:
+    """When the files of the system of that name were last written."""
+    return session.version_of(session.checkpoints()[name.removesuffix(SUBNETWORK)])
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
@@ -13,6 +13,7 @@ from workbench.decoding.translator import Translator
 from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.routing.trace import Routes, trace_routes
 from workbench.tasks import Task
+from workbench.wording import counted
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,8 @@ class Asked:
     count: int
 
 
-@st.cache_resource
-def known() -> dict[Asked, Routes]:
-    """The last traces of all sessions."""
-    return {}
-
-
 def trace(job: jobs.Job, model: Translator, asked: Asked) -> None:
-    """The routes of all tasks as the job's only result."""
-    found: Routes | None = None
+    """The routes as the job's only result, task after task: first those of the first one, in the end those of all."""
     for done, task in enumerate(asked.tasks):
 
         def report(batch: int, batches: int, task: Task = task, done: int = done) -> None:
@@ -47,18 +41,25 @@ def trace(job: jobs.Job, model: Translator, asked: Asked) -> None:
         if asked.lines is None:
             sources = sources[: asked.count]
         one = trace_routes(model, list(sources), task.source, task.target, progress=report)
-        found = one if found is None else found + one
-    job.results.append(found)
+        job.results[:] = [job.results[0] + one] if job.results else [one]
 
 
 def start(asked: Asked) -> None:
     """Begin, unless it is known already. Raises WorkbenchError where the checkpoint cannot be loaded."""
-    if asked in known():
-        st.session_state["traced"] = asked, known()[asked]
-        return
-    model = session.load(asked.path)
-    st.session_state["tracing"] = jobs.start(lambda job: trace(job, model, asked), asked)
+    job = jobs.known(asked)
+    if job is None:
+        model = session.load(asked.path)
+        job = jobs.start(lambda job: trace(job, model, asked), asked, shared=True)
+    st.session_state["tracing"] = job
     st.rerun()
+
+
+def find(asked: Asked) -> None:
+    """Show what was asked before the page was loaded anew, if this was."""
+    if "traced" not in st.session_state and "tracing" not in st.session_state:
+        job = jobs.known(asked)
+        if job is not None:
+            st.session_state["tracing"] = job
 
 
 def under_way() -> bool:
@@ -73,15 +74,21 @@ def last_trace() -> tuple[Asked, Routes] | None:
     if job is not None:
         if not job.finished:
             watch(job)
-        elif job.results:
-            del st.session_state["tracing"]
-            known()[job.of] = job.results[0]
-            while len(known()) > 16:
-                del known()[next(iter(known()))]
-            st.session_state["traced"] = job.of, job.results[0]
-        elif job.error:
-            st.error(job.error, icon=":material/error:")
         else:
-            st.info("Cancelled: nothing was traced.", icon=":material/info:")
+            if job.results:
+                # Of a job that was cut short, the tasks that were finished.
+                tasks = tuple(job.results[0].tasks)
+                st.session_state["traced"] = replace(job.of, tasks=tasks), job.results[0]
+            if job.error:
+                st.error(job.error, icon=":material/error:")
+            elif job.cancelled and not job.results:
+                st.info("Cancelled: nothing was traced.", icon=":material/info:")
+            elif job.cancelled:
+                st.info(
+                    f"Cancelled. What was finished is kept: {counted(len(job.results[0].tasks), 'task')}.",
+                    icon=":material/info:",
+                )
+            else:
+                del st.session_state["tracing"]
     found: tuple[Asked, Routes] | None = st.session_state.get("traced")
     return found

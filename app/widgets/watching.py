@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import jobs
+from workbench.wording import duration
 
 
 @st.fragment(run_every=0.5)
@@ -13,6 +14,8 @@ def watch(job: jobs.Job) -> None:
     if job.finished:
         st.rerun()
     left, right = st.columns([6, 1], vertical_alignment="center")
-    left.progress(job.fraction, text=job.text)
+    remaining = job.seconds_left
+    text = job.text if remaining is None else f"{job.text} · {duration(remaining)} left"
+    left.progress(job.fraction, text=text)
     if right.button("Cancel", icon=":material/stop:", width="stretch"):
         job.cancel()
