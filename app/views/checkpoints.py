@@ -135,11 +135,12 @@ def show_overview(configs: dict[str, ModelConfig], paths: dict[str, Path]) -> No
         overview,
         hide_index=True,
         width="stretch",
+        placeholder="–",
         column_config={
             "Parameters (M)": number(format="%.2f"),
             "On disk (MiB)": number(format="%.1f"),
             "To load (MiB)": number(format="%.1f", help="Memory for its weights, in float32"),
-            "In memory (MiB)": number(format="%.1f", help="Now; empty where it is not loaded"),
+            "In memory (MiB)": number(format="%.1f", help="Now, where it is loaded"),
         },
     )
 

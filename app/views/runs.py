@@ -78,6 +78,7 @@ def show_table(runs: dict[str, Run]) -> None:
         table,
         hide_index=True,
         width="stretch",
+        placeholder="–",
         column_config={
             "Run": st.column_config.TextColumn(pinned=True),
             "Done": st.column_config.ProgressColumn(format="%d %%", max_value=100, width="small"),
@@ -184,7 +185,9 @@ def show(folder: Path) -> None:
     newest = max(runs, key=lambda name: runs[name].written)
     begin_many("run", list(runs), [newest])
     left, right = st.columns([5, 2], vertical_alignment="bottom")
-    names = left.multiselect("Runs to show", list(runs), key="run", persist_state="session")
+    names = left.multiselect(
+        "Runs to show", list(runs), key="run", persist_state="session", wrap=True
+    )
     keep("run", names, [])
     # In containers, filled or not: a chart whose place among the others changes would be drawn anew.
     with st.container():

@@ -52,12 +52,12 @@ def offer(small: Translator, whole: str, tasks: Sequence[Task]) -> None:
             f"Saved in `{small.path}`: {sum(stored_in(small.path, small.config).values()) / 2**20:.1f} MiB on disk."
         )
     if st.button("Compare with the whole network", key="to-compare", icon=":material/balance:"):
-        systems, directions = [whole, small.name], [str(task) for task in tasks]
+        asked = {"systems": [whole, small.name]}
+        if tasks:
+            asked["directions"] = [str(task) for task in tasks]
         # In the state too: a page that was open before goes by that rather than by its address.
-        st.session_state["systems"], st.session_state["directions"] = systems, directions
-        st.switch_page(
-            "views/compare.py", query_params={"systems": systems, "directions": directions}
-        )
+        st.session_state.update(asked)
+        st.switch_page("views/compare.py", query_params=asked)
 
 
 def save_in(place: str, small: Translator) -> None:

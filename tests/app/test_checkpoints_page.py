@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,25 @@ def test_a_model_on_the_hub_is_added_by_its_id(
     assert test.query_params["checkpoint"] == str(snapshot)
     assert session.load(snapshot).name == TINY
     session.unload(snapshot)
+
+
+def test_a_model_that_is_not_waited_for_is_not_added(
+    some: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = threading.Event()
+
+    def slow(name: str) -> Path:
+        arrived.wait(60)
+        return some / "routed"
+
+    monkeypatch.setattr("workbench.checkpoint.hub.find_checkpoint", slow)
+    test = add(opened("checkpoints"), "someone/large")
+    press(test, "Cancel")
+    assert finished(test.session_state["fetching"])
+    arrived.set()
+    test.run()
+    assert "Cancelled. someone/large is not added" in test.info[0].value
+    assert names(test) == ["routed"]
 
 
 def test_what_was_added_stays_in_the_address_until_it_is_removed(
