@@ -59,6 +59,51 @@ def references(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            ("usage", "--corpus", "captions", "-o"),
+            ("routes", "-s", "en", "-t", "de", "-i", "/dev/null", "-o"),
+            ("compare", "-o"),
+            ("figures", "--corpus", "captions", "-o"),
+            ("extract", "--task", "en-de", "-o"),
+            ("export", "--to", "ctranslate2", "-o"),
+        ),
+        *((name, "-o") for name in ("quantize", "convert", "prune", "merge")),
+        *(("prune", "-o", "new", f"--save-{what}") for what in ("experts", "statistics")),
+        ("merge", "-o", "new", "--save-statistics"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_first(
+    arguments: tuple[str, ...], tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "file").touch()
+    name, *options = arguments
+    # There is not even a checkpoint.
+    run(name, tmp_path / "none", *options, tmp_path / "file" / "x.csv").says(
+        f"{tmp_path / 'file' / 'x.csv'}: ", "give another place"
+    )
+
+
+def test_a_corpus_without_text_is_refused(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    corpus, place = tmp_path / "corpus", tmp_path / "figures"
+    corpus.mkdir()
+    usage = ("usage", checkpoints["token"], "--corpus", corpus)
+    for text, says in (("", f"{corpus} has no line of text"), (" \n\n", "en-de: there is nothing")):
+        (corpus / "test.en").write_text(text, encoding="utf-8")
+        (corpus / "test.de").write_text(text and "Ein Hund.\nEine Katze.\n", encoding="utf-8")
+        says = says.replace("en-de", "eng_Latn-deu_Latn")
+        run(*usage, "--tasks", "en-de").says(str(corpus), says)
+        run("figures", *usage[1:], "--tasks", "en-de", "-o", place).says(str(corpus), says)
+    (corpus / "test.en").write_text("\nA cat.\n", encoding="utf-8")
+    assert run(*usage, "--tasks", "en-de").code == 0
+    run(*usage, "--tasks", "en-de", "--limit", "1").says("In the first 1 line of")
+    assert not place.exists()
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_routes(
     suffix: str,
@@ -223,12 +268,13 @@ def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) 
     assert small.provenance["method"]["granularity"] == "language"
     assert small.provenance["command"].startswith("workbench prune ")
     # The same from the files that it wrote.
-    for number, source in enumerate((("--experts", experts), ("--statistics", statistics))):
+    options = ("--metric", "top1", "--granularity", "language", "--keep", "0.5")
+    for number, source in enumerate(
+        (("--experts", experts), ("--statistics", statistics, *options))
+    ):
         same = tmp_path / f"same-{number}"
-        options = ("--metric", "top1", "--granularity", "language", "--keep", "0.5")
         result = run(
-            *("prune", checkpoints["token"], *tasks, *source, *options, "--testset", "none"),
-            *("-o", same),
+            *("prune", checkpoints["token"], *tasks, *source, "--testset", "none", "-o", same)
         )
         assert result.code == 0
         assert wb.load(same).provenance["kept_experts"] == small.provenance["kept_experts"]
@@ -260,6 +306,8 @@ def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) ->
     run("prune", token, "--keep", "0.2", "--task", "en-de", *where).says("chooses 2")
     run("prune", token, "--keep", "0.5", "-o", tmp_path / "x").says("--corpus", "--statistics")
     run("merge", token, "--keep", "0", *where).says("above 0 and up to 1")
+    listed = ("--experts", "experts.json", "--keep", "0.5", "--algorithm", "fixed")
+    run("prune", token, *listed, "-o", tmp_path / "x").says("leave --keep, --algorithm out")
     # By default as many remain as the routers choose.
     assert default_keep(wb.load(token).config) == 0.5
     assert default_keep(wb.load(dense).config) == 0.2

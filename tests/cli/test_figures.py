@@ -49,5 +49,8 @@ def test_one_form_of_one_task(checkpoints: dict[str, str], tmp_path: Path, run: 
     assert f"{tmp_path} has 1 file from before: specialization.csv\n" in result.err
     file = Path(result.table["files"][0])
     run("figures", checkpoints["token"], *common[2:6], "-o", file).says("is a file")
+    run("figures", checkpoints["token"], *common[2:6], "-o", checkpoints["dense"]).says(
+        "holds a checkpoint: choose another place with -o"
+    )
     result = run(*common, "--formats", "gif", "-o", tmp_path)
     assert result.code == 2 and "invalid choice: 'gif'" in result.err

@@ -17,6 +17,7 @@ from tests.models import TASKS, config, translator
 from workbench.checkpoint.components import COMPONENTS, parameters_by_component
 from workbench.checkpoint.directory import read_config
 from workbench.checkpoint.model_card import MULTI30K, front_matter, licence_of, model_card, terms_of
+from workbench.cli.info import _text, describe
 from workbench.tasks import Task
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,17 @@ def _without_tokenizer(place: Path) -> None:
         (place / name).unlink()
 
 
+def _as_file(place: Path) -> None:
+    shutil.rmtree(place)
+    place.touch()
+
+
+def _one_deeper(place: Path) -> None:
+    place.rename(place.with_name("inner"))
+    place.mkdir()
+    place.with_name("inner").rename(place / "inner")
+
+
 def _foreign(place: Path) -> None:
     (place / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
 
@@ -98,6 +110,8 @@ def _foreign(place: Path) -> None:
         (lambda place: (place / "config.json").unlink(), "has no config.json"),
         (_without_tokenizer, "sentencepiece.bpe.model"),
         (shutil.rmtree, "There is no checkpoint directory"),
+        (_as_file, "broken is a file, and a checkpoint is a directory"),
+        (_one_deeper, "broken is no checkpoint, but has one in it: "),
     ],
 )
 def test_info_says_in_a_line_what_is_wrong(
@@ -111,6 +125,24 @@ def test_info_says_in_a_line_what_is_wrong(
     shutil.copytree(checkpoints["dense"], place)
     break_it(place)
     run("info", place).says(says)
+
+
+def test_info_says_that_a_path_is_empty(run: Run) -> None:
+    run("info", "").says("The name of the checkpoint is empty")
+
+
+def test_many_languages_and_tasks_are_wrapped(
+    checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    table = describe(checkpoints["dense"])
+    text = _text(table)
+    at = text.index("\nlanguages ")
+    listed = text[at : text.index("\nvocabulary")].strip().splitlines()
+    assert len(listed) > 2 and max(map(len, listed)) <= 60
+    assert all(line.startswith(("languages ", "tasks ", " " * 11)) for line in listed)
+    table["tasks"] = [f"a-{number}" for number in range(1234)]
+    assert "a-7,\n           ... (1,234 in all; --json names them)\n" in _text(table)
 
 
 def test_a_card_states_its_terms_where_the_hub_looks() -> None:

@@ -49,11 +49,18 @@ def test_a_checkpoint_is_used_in_half_precision(checkpoints: dict[str, str], run
     )
     assert result.code == 0
     assert result.out.count("\n") == 1
-    run("translate", checkpoints["token"], *options, "--dtype", "int3").says("'int3'", "bfloat16")
 
 
-def test_a_type_that_cannot_be_computed_in(checkpoints: dict[str, str], run: Run) -> None:
-    run("info", checkpoints["dense"], "--dtype", "bfloat16").says("'bfloat16'", "float32")
+@pytest.mark.parametrize(
+    ("arguments", "dtype"),
+    [(("translate", "x", "-s", "en", "-t", "de"), "int3"), (("info", "x"), "bfloat16")],
+)
+def test_a_type_that_cannot_be_computed_in(
+    arguments: tuple[str, ...], dtype: str, run: Run
+) -> None:
+    result = run(*arguments, "--dtype", dtype)
+    assert result.code == 2
+    assert f"argument --dtype: invalid choice: '{dtype}' (choose from" in result.err
 
 
 def test_a_device_that_is_not_there(checkpoints: dict[str, str]) -> None:

@@ -135,6 +135,15 @@ def test_what_is_not_parallel_is_named(tmp_path):
         read_parallel(tmp_path, "train")
 
 
+def test_a_corpus_without_a_line_is_an_error(tmp_path):
+    for name in ("test.en", "test.de"):
+        (tmp_path / name).touch()
+    with pytest.raises(CorpusError, match=r"has no line of text in test\.de, test\.en\.$"):
+        read_parallel(tmp_path, "test")
+    with pytest.raises(CorpusError, match=r"has no line of text below its first\.$"):
+        read_tsv(write(tmp_path / "a.tsv", "en\tde\n"))
+
+
 def test_a_direction_that_is_not_there_is_named():
     corpus = ParallelCorpus({"eng_Latn": ["one"], "fra_Latn": ["un"]})
     with pytest.raises(CorpusError, match=r"no deu_Latn, .*It has: eng_Latn, fra_Latn"):
@@ -158,7 +167,7 @@ def test_a_bad_row_is_left_out_and_reported_with_its_number(tmp_path):
     assert corpus.lines == {"eng_Latn": ["one", "five"], "deu_Latn": ["eins", "fünf"]}
 
 
-@pytest.mark.parametrize("text", ["", "en\n", "en\teng_Latn\na\tb\n", "en\tde\n"])
+@pytest.mark.parametrize("text", ["", "en\n", "en\teng_Latn\na\tb\n"])
 def test_a_table_without_two_languages_is_an_error(tmp_path, text):
     with pytest.raises(CorpusError, match="columns"):
         read_tsv(write(tmp_path / "a.tsv", text))

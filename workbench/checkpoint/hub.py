@@ -18,6 +18,9 @@ FILES = (
 #: What `workbench convert` fetches instead.
 PICKLED_FILES = ("pytorch_model*.bin", "*.json", "sentencepiece.bpe.model", "README.md")
 
+#: Checkpoints that a message names.
+_NAMED = 4
+
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 
 
@@ -28,15 +31,24 @@ def find_checkpoint(name: str | Path, files: tuple[str, ...] = FILES) -> Path:
     `HF_TOKEN`.
 
     Raises:
-        CheckpointError: there is no such directory, and no such model on the hub or, offline, in its cache.
+        CheckpointError: there is no such directory, or one that holds checkpoints and is none, and no such model on
+            the hub or, offline, in its cache.
     """
     if not isinstance(name, str | os.PathLike):
         raise CheckpointError(f"{name!r:.40} is no checkpoint: give its directory, or a hub id.")
+    if isinstance(name, str) and not name.strip():
+        raise CheckpointError(
+            "The name of the checkpoint is empty: give its directory, or a hub id."
+        )
     path = Path(name)
     found = None if isinstance(name, Path) or path.exists() else _HUB_ID.fullmatch(name)
     if not found or name.startswith((".", "~")):  # type: ignore[union-attr]
         if path.is_dir():
+            _check_no_shelf(path)
             return path
+        if path.exists():
+            its = f"{path.parent}, in which it lies" if (path.parent / CONFIG).exists() else "one"
+            raise CheckpointError(f"{name} is a file, and a checkpoint is a directory: give {its}.")
         more = "" if isinstance(name, Path) else ", and a model on the hub is written owner/name"
         raise CheckpointError(f"There is no checkpoint directory {name}{more}.")
     return _snapshot(found["id"], found["revision"], files)
@@ -51,6 +63,24 @@ def name_of(name: str | Path, directory: Path) -> str:
         path = directory.resolve()
         return path.parent.name if path.name == RESULT and path.parent.name else path.name
     return str(name).partition("@")[0].rpartition("/")[2]
+
+
+def _check_no_shelf(path: Path) -> None:
+    """Raise CheckpointError, with some of them, where the directories in `path` are the checkpoints."""
+    if _is_file(path / CONFIG) or _is_file(path / RESULT / CONFIG):  # a run is for others to refuse
+        return
+    places = (place for child in sorted(path.iterdir()) for place in (child, child / RESULT))
+    inside = [str(place) for place in places if _is_file(place / CONFIG)]
+    if inside:
+        more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
+        raise CheckpointError(
+            f"{path} is no checkpoint, but has {'some' if len(inside) > 1 else 'one'} in it:"
+            f" {', '.join(inside[:_NAMED])}{more}."
+        )
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # unlike Path.is_file it says no where one may not look
 
 
 def _snapshot(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:

@@ -15,7 +15,7 @@ from workbench.cli.options import (
     new_command,
     positive,
 )
-from workbench.cli.output import ProgressLine, whole_file
+from workbench.cli.output import ProgressLine, check_file, whole_file
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
         raise WorkbenchError("A direction needs both its languages: give -s and -t, or neither.")
     if args.input and not args.source:
         raise WorkbenchError("Say from which language into which with -s and -t.")
+    check_file(args.output)
     metrics = [metric.strip().lower() for metric in args.metrics.split(",") if metric.strip()]
     models = load_systems(args, args.checkpoints)
     testsets = _testsets(args, models)

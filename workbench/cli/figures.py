@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.checkpoint import CONFIG, INDEX, WEIGHTS
 from workbench.cli.options import new_command
-from workbench.cli.output import note, whole_file
+from workbench.cli.output import check_directory, note, whole_file
 from workbench.cli.tracing import add_corpus, trace_corpus
 from workbench.errors import WorkbenchError
 from workbench.wording import counted
@@ -56,9 +57,18 @@ def run(args: argparse.Namespace) -> None:
     place = Path(args.output)
     if place.exists() and not place.is_dir():
         raise WorkbenchError(f"{place} is a file: name a directory.")
-    place.mkdir(parents=True, exist_ok=True)
-    before = {path.name for path in place.iterdir() if path.suffix[1:] in _FORMATS}
+    if any((place / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
+        raise WorkbenchError(
+            f"{place} exists and holds a checkpoint: choose another place with -o."
+        )
+    check_directory(place, place)
+    before = (
+        {path.name for path in place.iterdir() if path.suffix[1:] in _FORMATS}
+        if place.exists()
+        else set()
+    )
     model, routes = trace_corpus(args)
+    place.mkdir(parents=True, exist_ok=True)
     from workbench.figures.export import export, provenance_line
     from workbench.figures.standard import standard_figures
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,12 @@ from workbench.cli.options import choose_device, new_command
 
 if TYPE_CHECKING:
     from workbench.config import ModelConfig, RouterConfig, StackConfig
+
+
+#: Tasks beyond which only a few are named.
+_MANY, _FEW = 40, 8
+#: Columns of a label.
+_INDENT = 11
 
 
 def add_parser(commands: Any) -> None:
@@ -109,14 +116,14 @@ def _text(table: dict[str, Any]) -> str:
         if count
     ]
     sizes = table["bytes"]
-    languages = ", ".join(f"{name} ({code})" for code, name in table["languages"].items())
+    languages = [f"{name} ({code})" for code, name in table["languages"].items()]
     tasks = table["tasks"]
-    more = f", ... ({len(tasks)} in all)" if len(tasks) > 20 else ""
+    few = [*tasks[:_FEW], f"... ({len(tasks):,} in all; --json names them)"]
     facts = [
         ("kind", f"{table['routing']} ({table['model_type']}), {table['architecture']}"),
         *((name, _widths(stack)) for name, stack in table["stacks"].items()),
-        ("languages", languages),
-        ("tasks", ", ".join(tasks[:20]) + more),
+        ("languages", _wrapped(languages)),
+        ("tasks", _wrapped(tasks if len(tasks) <= _MANY else few)),
         ("vocabulary", f"{table['vocabulary']:,} tokens"),
         (
             "on disk",
@@ -132,8 +139,19 @@ def _text(table: dict[str, Any]) -> str:
         ),
         ("licence", table["licence"] or "not stated in its card"),
     ]
-    lines = [f"{label:<11}{value}" for label, value in facts]
+    lines = [f"{label:<{_INDENT}}{value}" for label, value in facts]
     return "\n".join([table["name"], "", *lines, "", text_table(("parameters", "", "share"), rows)])
+
+
+def _wrapped(items: list[str]) -> str:
+    """Items with commas between, in lines of the terminal's width; none is broken."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    lines = [""]
+    for item in [*(f"{item}," for item in items[:-1]), *items[-1:]]:
+        if lines[-1] and _INDENT + len(lines[-1]) + 1 + len(item) > width:
+            lines.append("")
+        lines[-1] += f" {item}" if lines[-1] else item
+    return f"\n{' ' * _INDENT}".join(lines)
 
 
 def _widths(stack: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from workbench.cli.output import check_file
 from workbench.cli.smaller import add_smaller, finish, load_parent, statistics_for
 
 
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Group, average, report, save."""
+    check_file(args.save_statistics)
     model, tasks = load_parent(args)
     from workbench.subnetworks.merge import merge
     from workbench.subnetworks.prune import prunable_layers

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.output import note
+from workbench.cli.output import check_directory, note
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 #: What JAX calls them; the CPU stays at hand beside an accelerator.
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
-#: What a command that only uses a checkpoint can compute in.
+#: What a command that only uses a checkpoint can compute in, and which commands do; all others compute in float32.
 _DTYPES = ("float32", "bfloat16")
+_USING = ("translate", "routes", "usage", "figures", "compare", "bench", "prune", "merge")
 
 #: Bytes from which a load is announced.
 _LARGE = 10**8
@@ -46,8 +47,9 @@ def new_command(
     )
     parser.add_argument(
         "--dtype",
+        choices=_DTYPES if name in _USING else _DTYPES[:1],
         default="float32",
-        help="what to compute in: float32 (default), or bfloat16 where a command only uses a checkpoint",
+        help="what to compute in (default: float32)",
     )
     parser.set_defaults(run=run)
     return parser
@@ -130,18 +132,12 @@ def add_batch_sizes(parser: argparse.ArgumentParser, default: list[int]) -> None
     )
 
 
-def choose_device(args: argparse.Namespace, dtypes: Sequence[str] = ("float32",)) -> None:
+def choose_device(args: argparse.Namespace) -> None:
     """Make JAX compute where `--device` says. Call before anything makes an array.
 
-    dtypes: those of `--dtype` that the command can compute in.
-
     Raises:
-        WorkbenchError: there is no such device, or the type is not supported.
+        WorkbenchError: there is no such device.
     """
-    if args.dtype not in dtypes:
-        raise WorkbenchError(
-            f"Cannot compute in {args.dtype!r} here: use {' or '.join(dtypes)}, or leave --dtype out."
-        )
     if args.device is None:
         return
     os.environ["JAX_PLATFORMS"] = _PLATFORMS[args.device]
@@ -158,7 +154,7 @@ def choose_device(args: argparse.Namespace, dtypes: Sequence[str] = ("float32",)
 
 def load_systems(args: argparse.Namespace, names: Sequence[str]) -> list[System]:
     """The checkpoints that `names` mean, each under the engine after its `@`, on the chosen device in the chosen type."""
-    choose_device(args, _DTYPES)
+    choose_device(args)
     from workbench.engines.loading import check_engine, load, split_engine
 
     chosen = [split_engine(name) for name in names]
@@ -186,7 +182,7 @@ def _announce(path: str, dtype: str) -> None:
 
 def load_model(args: argparse.Namespace) -> Translator:
     """The one checkpoint of a command, a directory or hub id, on the chosen device in the chosen type."""
-    choose_device(args, _DTYPES)
+    choose_device(args)
     from workbench.decoding.translator import Translator
 
     _announce(args.checkpoint, args.dtype)
@@ -203,10 +199,11 @@ def read_input(path: str) -> list[str]:
 
 
 def check_free(path: str) -> None:
-    """Refuse a directory that is taken, before the work and not after it."""
+    """Refuse a directory that is taken or cannot be made, before the work and not after it."""
     place = Path(path)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise WorkbenchError(f"{path} exists and is not empty: choose another place with -o.")
+    check_directory(place.parent, path)
 
 
 def _no_device(device: str) -> str:

@@ -115,25 +115,75 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     A path that is no plain file, such as /dev/stdout, is written to directly.
     """
+    target = plain_file(path)
+    if target is None:
+        yield Path(path)
+        return
+    staging = _staging(target, path)
+    try:
+        yield staging
+        put_in_place(staging, target)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def check_file(path: str | Path | None) -> None:
+    """Refuse what `whole_file` could not write, before the work and not after it. None: there is no such file."""
+    target = None if path is None else plain_file(path)
+    if path is not None and target is not None:
+        _staging(target, path).unlink()
+
+
+def check_directory(directory: str | Path, path: str | Path) -> None:
+    """Refuse a directory, there or to be made, in which nothing can be written; errors name `path`."""
+    place = Path(directory)
+    while not os.path.exists(place):  # unlike Path.exists it says no where one may not look
+        place = place.parent
+    try:
+        Path(tempfile.mkdtemp(prefix=".", dir=place)).rmdir()
+    except OSError as error:
+        raise _not_writable(error, place, path) from error
+
+
+def plain_file(path: str | Path) -> Path | None:
+    """Where the file `path` lies or will lie; None for what is there and no plain file.
+
+    Raises:
+        OSError: it is a directory, or its directory is not there.
+    """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         if target.is_dir():
             raise IsADirectoryError(21, "is a directory, give the name of a file", str(path))
-        yield Path(path)
-        return
+        return None
     if not target.parent.is_dir():
-        raise FileNotFoundError(2, f"there is no directory {target.parent}", str(path))
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.name}-", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
-    staging = Path(name)
+        raise FileNotFoundError(
+            2, f"there is no directory {target.parent}: make it, or give another place", str(path)
+        )
+    return target
+
+
+def put_in_place(staging: Path, target: Path) -> None:
+    """Give a file that is whole the name and the permissions of the one it replaces, or those of a new one."""
+    staging.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+    staging.replace(target)
+
+
+def _staging(target: Path, path: str | Path) -> Path:
+    """A new file beside `target`; errors name `path`, which was asked for."""
     try:
-        yield staging
-        staging.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        staging.replace(target)
-    finally:
-        staging.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}-", suffix=target.suffix, dir=target.parent
+        )
+    except OSError as error:
+        raise _not_writable(error, target.parent, path) from error
+    os.close(handle)
+    return Path(name)
+
+
+def _not_writable(error: OSError, place: Path, path: str | Path) -> OSError:
+    why = f"nothing can be written in {place} ({error.strerror or error}): give another place"
+    return OSError(error.errno or 5, why, str(path))
 
 
 def _umask() -> int:

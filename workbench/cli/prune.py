@@ -6,11 +6,13 @@ import argparse
 import json
 from typing import Any
 
-from workbench.cli.output import whole_file
+from workbench.cli.output import check_file, whole_file
 from workbench.cli.smaller import add_smaller, finish, load_parent, read_table, statistics_for
 from workbench.errors import WorkbenchError
 
 _METRICS = ("top1", "top2", "load-balance", "vanilla", "importance")
+#: What experts are chosen by unless said otherwise. The parser says None, so that it is known what was said.
+_DEFAULTS = {"metric": "importance", "granularity": "global", "algorithm": "fixed"}
 
 
 def add_parser(commands: Any) -> None:
@@ -22,21 +24,18 @@ def add_parser(commands: Any) -> None:
         "Keep the most important experts of a checkpoint routed by token or sentence (arXiv 2212.09811), without"
         " training, and report what that loses.",
     )
-    parser.add_argument(
-        "--metric", choices=_METRICS, default="importance", help="default: importance"
-    )
+    parser.add_argument("--metric", choices=_METRICS, help=f"default: {_DEFAULTS['metric']}")
     parser.add_argument(
         "--granularity",
         choices=("global", "pair", "language"),
-        default="global",
         help="who chooses experts: all tasks together, every direction, or every language (encoder by source,"
-        " decoder by target); several keep the union of theirs (default: global)",
+        f" decoder by target); several keep the union of theirs (default: {_DEFAULTS['granularity']})",
     )
     parser.add_argument(
         "--algorithm",
         choices=("fixed", "global", "separate"),
-        default="fixed",
-        help="as many experts in every layer, one threshold for all layers, or one for each stack (default: fixed)",
+        help="as many experts in every layer, one threshold for all layers, or one for each stack (default:"
+        f" {_DEFAULTS['algorithm']})",
     )
     for stack in ("encoder", "decoder"):
         parser.add_argument(
@@ -56,6 +55,14 @@ def run(args: argparse.Namespace) -> None:
     """Choose, cut, report, save."""
     if args.experts and (args.corpus or args.statistics):
         raise WorkbenchError("Give --experts or statistics to choose them by, not both.")
+    choosing = ("keep", "encoder_keep", "decoder_keep", *_DEFAULTS)
+    given = [f"--{name.replace('_', '-')}" for name in choosing if getattr(args, name) is not None]
+    if args.experts and given:
+        raise WorkbenchError(
+            f"--experts says itself which experts are kept: leave {', '.join(given)} out."
+        )
+    check_file(args.save_experts)
+    check_file(args.save_statistics)
     model, tasks = load_parent(args)
     from workbench.subnetworks.interchange import kept_from_json, kept_to_json
     from workbench.subnetworks.prune import (
@@ -80,9 +87,7 @@ def run(args: argparse.Namespace) -> None:
         chosen = tasks or chosen_tasks(model.config, statistics.tasks)
         options = {
             "keep": args.keep,
-            "metric": args.metric,
-            "granularity": args.granularity,
-            "algorithm": args.algorithm,
+            **{name: getattr(args, name) or default for name, default in _DEFAULTS.items()},
             "encoder_keep": args.encoder_keep,
             "decoder_keep": args.decoder_keep,
         }

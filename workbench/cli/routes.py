@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cli.options import add_direction, load_model, new_command, positive, read_input
-from workbench.cli.output import ProgressLine, whole_file
+from workbench.cli.output import ProgressLine, check_file, whole_file
 from workbench.cli.tracing import warn_of_cut
 from workbench.errors import WorkbenchError
 from workbench.wording import counted
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
         raise WorkbenchError(
             f"Cannot write {args.output}: its name must end in {', '.join(_SUFFIXES)}."
         )
+    check_file(args.output)
     sources = read_input(args.input)
     references = read_input(args.reference) if args.reference else None
     if references is not None and len(references) != len(sources):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from workbench.cli.options import load_model, positive
+from workbench.cli.options import choose_device, load_model, positive
 from workbench.cli.output import ProgressLine, note
 from workbench.errors import WorkbenchError
 from workbench.wording import counted
 
 if TYPE_CHECKING:
+    from workbench.config import ModelConfig
     from workbench.decoding.translator import Translator
     from workbench.routing.trace import Routes
     from workbench.tasks import Task
@@ -41,11 +42,16 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 
 def trace_corpus(args: argparse.Namespace) -> tuple[Translator, Routes]:
     """The checkpoint, and its routes of the reference translations of every task asked for, task after task."""
+    from workbench.checkpoint.hub import find_checkpoint, name_of
+    from workbench.decoding.opening import open_checkpoint
     from workbench.evaluation.testset import read_corpus
 
     corpus = read_corpus(args.corpus, None, args.split)
+    choose_device(args)
+    directory = find_checkpoint(args.checkpoint)
+    config, _ = open_checkpoint(directory)
+    tasks = _tasks(args, config, name_of(args.checkpoint, directory), corpus)
     model = load_model(args)
-    tasks = _tasks(args, model, corpus)
     from workbench.routing.trace import trace_routes
 
     routes = None
@@ -71,19 +77,35 @@ def warn_of_cut(model: Translator, routes: Routes) -> None:
         )
 
 
-def _tasks(args: argparse.Namespace, model: Translator, corpus: ParallelCorpus) -> list[Task]:
-    from workbench.tasks import parse_task
-
-    if args.tasks:
-        written = [part for text in args.tasks for part in text.split(",") if part]
-        tasks = list(dict.fromkeys(parse_task(text, model.config.languages) for text in written))
-        for task in tasks:
-            model.config.check_task(task)
-            corpus.direction(task)
-        return tasks
-    tasks = [task for task in model.config.directions if task in corpus.tasks]
+def _tasks(
+    args: argparse.Namespace, config: ModelConfig, name: str, corpus: ParallelCorpus
+) -> list[Task]:
+    """The tasks that are asked for, or all; of each there must be something to trace."""
+    tasks = _named(args.tasks, config, corpus) if args.tasks else list(config.directions)
+    there = set(corpus.tasks)
+    tasks = [task for task in tasks if task in there]
     if not tasks:
         raise WorkbenchError(
-            f"{args.corpus} has {', '.join(corpus.languages)}: no direction that {model.name} translates."
+            f"{args.corpus} has {', '.join(corpus.languages)}: no direction that {name} translates."
         )
+    for task in tasks:
+        sides = [side[: args.limit] for side in corpus.direction(task)]
+        if not any(
+            source.strip() and target.strip() for source, target in zip(*sides, strict=True)
+        ):
+            first = f"the first {counted(args.limit, 'line')} of " if args.limit else ""
+            raise WorkbenchError(
+                f"In {first}{args.corpus} no line has text in both languages of {task}: there is nothing to trace."
+            )
+    return tasks
+
+
+def _named(written: list[str], config: ModelConfig, corpus: ParallelCorpus) -> list[Task]:
+    from workbench.tasks import parse_task
+
+    parts = [part for text in written for part in text.split(",") if part]
+    tasks = list(dict.fromkeys(parse_task(text, config.languages) for text in parts))
+    for task in tasks:
+        config.check_task(task)
+        corpus.direction(task)
     return tasks

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import new_command
-from workbench.cli.output import whole_file
+from workbench.cli.output import check_file, whole_file
 from workbench.cli.tracing import add_corpus, trace_corpus
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trace every task and count."""
+    check_file(args.output)
     _, routes = trace_corpus(args)
     from workbench.routing.specialization import specialization
     from workbench.routing.usage import expert_usage
@@ -85,7 +86,7 @@ def _text(usage: Usage) -> str:
     rows = []
     for t, task in enumerate(usage.tasks):
         for i, (stack, layer) in enumerate(usage.layers):
-            total = max(1.0, float(usage.tokens[t, i]))
+            total = float(usage.tokens[t, i])
             best = sorted(range(usage.experts[i]), key=lambda e: -usage.counts[t, i, e])[:4]
             shown = ", ".join(
                 f"{e} ({usage.counts[t, i, e] / total:.0%})" for e in best if usage.counts[t, i, e]

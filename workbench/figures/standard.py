@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from workbench.errors import WorkbenchError
 from workbench.figures.coactivation import coactivation_map
 from workbench.figures.flow import flow_chart
 from workbench.figures.heat_map import expert_heat_map
@@ -21,6 +22,7 @@ from workbench.routing.similarity import similarity
 from workbench.routing.specialization import specialization
 from workbench.routing.trace import Routes
 from workbench.routing.usage import expert_usage
+from workbench.wording import counted
 
 #: Tokens of a sentence that a strip has room for on paper.
 _STRIP = 40
@@ -41,7 +43,14 @@ def standard_figures(routes: Routes) -> Iterator[Figure]:
     those of one task differ) for each layer with experts; specialization over all of them (of two tasks or more);
     for each stack tokens, the strip of one sentence, and flow, from layer to layer, where two have experts; favourites,
     a table.
+
+    Raises:
+        WorkbenchError: there is nothing to draw, as of blank sentences.
     """
+    if routes.frame.empty:
+        raise WorkbenchError(
+            f"{counted(len(routes.sources), 'sentence')} without a token that was routed: there is nothing to draw."
+        )
     top_k = (routes.frame.groupby("stack", observed=True)["rank"].max() + 1).astype(int)
     usage = expert_usage(routes)
     frame, alike, pairs = usage.to_frame(), similarity(usage), coactivation(routes)

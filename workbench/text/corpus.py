@@ -125,7 +125,7 @@ def read_parallel(
             language is written in any way that `find_language` takes.
 
     Raises:
-        CorpusError: a file is missing, there are two for a language, or two differ in length.
+        CorpusError: a file is missing, there are two for a language, two differ in length, or all are empty.
         UnknownLanguageError: one of `languages` is none.
     """
     directory = Path(directory)
@@ -145,7 +145,11 @@ def read_parallel(
             f" {split}.{first.name}).{there}"
         )
     chosen = {code: paths[code] for code in wanted or paths}
-    return _checked({code: read_lines(path) for code, path in chosen.items()}, chosen)
+    corpus = _checked({code: read_lines(path) for code, path in chosen.items()}, chosen)
+    if not len(corpus):
+        names = ", ".join(path.name for path in chosen.values())
+        raise CorpusError(f"{directory} has no line of text in {names}.")
+    return corpus
 
 
 def _languages_of_files(directory: Path, split: str) -> list[str]:
@@ -233,6 +237,8 @@ def read_tsv(path: str | Path, languages: Sequence[str] | None = None) -> Parall
     if len(kept) < len(rows):
         bad = [n for n, row in enumerate(rows, first) if not _is_whole(row, len(codes))]
         _warn(f"{path}: left out {_numbered(bad)}, for want of {len(codes)} filled columns.")
+    if not rows:
+        raise CorpusError(f"{path} has no line of text{' below its first' if first > 1 else ''}.")
     if not kept:
         raise CorpusError(f"{path} has no row with {len(codes)} columns separated by tabs.")
     return ParallelCorpus({code: [row[i] for row in kept] for i, code in enumerate(codes)})
