@@ -29,7 +29,7 @@ BEAMS = {"1": "Greedy", "2": "Beam of 2", "4": "Beam of 4", "8": "Beam of 8"}
 
 
 def choose_systems(configs: dict[str, ModelConfig]) -> list[str]:
-    """Checkpoints, and sub-networks of those that are routed by task; the first is the baseline."""
+    """Checkpoints and what was made in this session, and sub-networks of those that are routed by task."""
     options = []
     for name, config in configs.items():
         options.append(name)
@@ -64,6 +64,7 @@ def choose_captions(tasks: Sequence[Task]) -> tuple[Task, ...]:
         names,
         format_func=lambda task: parse_task(task).label,
         key="directions",
+        wrap=True,
         persist_state="session",
         help="Time is measured in the first one",
     )
@@ -100,7 +101,7 @@ def testsets_of(asked: Asked) -> list[TestSet]:
 
 
 st.title("Compare", anchor=False)
-configs = session.usable()
+configs = session.usable() | {name: model.config for name, model in session.made().items()}
 names = choose_systems(configs)
 each = [configs[name.removesuffix(SUBNETWORK)].directions for name in names or configs]
 shared = [task for task in each[0] if all(task in other for other in each)]

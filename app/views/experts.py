@@ -99,6 +99,7 @@ chosen = place.multiselect(
     format_func=lambda t: parse_task(t).label,
     key=key,
     persist_state="session",
+    wrap=True,
 )
 keep("tasks", chosen, names)
 tasks = tuple(parse_task(task) for task in chosen)

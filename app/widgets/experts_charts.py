@@ -231,7 +231,7 @@ def show_sentences(routes: Routes, asked: Asked, of: str) -> None:
     points = _points(repr(key), routes, stack, layer)
     if points is None:
         st.info(
-            "Nothing to map: this layer routes all sentences of a task alike, or there are fewer than eight.",
+            "Nothing to map: this layer routes all sentences of a task alike.",
             icon=":material/info:",
         )
         return

@@ -57,14 +57,16 @@ class Measured:
 
 
 def system(name: str, tasks: Sequence[Task]) -> Translator:
-    """The checkpoint, or the sub-network of it, that a name in the list means."""
-    model = session.load(session.checkpoints()[name.removesuffix(SUBNETWORK)])
+    """The checkpoint, the network made in this session, or the sub-network of either, that a name in the list means."""
+    model = session.network(name.removesuffix(SUBNETWORK))
     return extract(model, tasks, name=name) if name.endswith(SUBNETWORK) else model
 
 
 def version_of(name: str) -> tuple[float, ...]:
-    """When the files of the system of that name were last written."""
-    return session.version_of(session.checkpoints()[name.removesuffix(SUBNETWORK)])
+    """When the files of the system of that name were last written; of one that was made here, its own number."""
+    name = name.removesuffix(SUBNETWORK)
+    made = session.made().get(name)
+    return (id(made),) if made is not None else session.version_of(session.checkpoints()[name])
 
 
 def measure(

@@ -14,6 +14,7 @@ from workbench.figures import theme
 from workbench.tasks import parse_task
 
 _ROW = 18  # pixels for each system of a direction
+_NARROWEST = 0.5  # points to either side, at least
 
 
 def difference_chart(table: pd.DataFrame, metric: str, systems: Sequence[str]) -> alt.LayerChart:
@@ -30,8 +31,8 @@ def difference_chart(table: pd.DataFrame, metric: str, systems: Sequence[str]) -
         raise WorkbenchError(f"There is no difference in {metric} in this table.")
     frame = frame.assign(
         direction=["Mean" if t == MEAN else parse_task(str(t)).label for t in frame["task"]],
-        low=frame["delta"] - frame["ci"],
-        high=frame["delta"] + frame["ci"],
+        low=frame["delta"] - frame["ci"].fillna(0.0),
+        high=frame["delta"] + frame["ci"].fillna(0.0),
     )
     name = metric_in_words(metric)
     others = list(systems)[1:]
@@ -47,10 +48,12 @@ def difference_chart(table: pd.DataFrame, metric: str, systems: Sequence[str]) -
             alt.Tooltip("p_value:Q", title="p", format=".3f"),
         ],
     )
+    least, most = min(frame["low"].min(), 0.0), max(frame["high"].max(), 0.0)
+    room = 0.05 * max(most - least, 2 * _NARROWEST) + max(0.0, _NARROWEST - (most - least) / 2)
     reach = alt.X(
         "low:Q",
         title=f"Difference in {name}, points",
-        scale=alt.Scale(nice=True, zero=True),
+        scale=alt.Scale(domain=[least - room, most + room], nice=False),
         axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=6, format="+.1~f"),
     )
     intervals = base.mark_rule(strokeWidth=2).encode(x=reach, x2="high:Q")
