@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from app import jobs, session
-from workbench.checkpoint.components import parameters_by_component
-from workbench.checkpoint.tensor_files import weight_files
 from workbench.decoding.system import System
 from workbench.decoding.translator import Translator
 from workbench.engines.loading import Engine, under
 from workbench.evaluation.differences import from_baseline
 from workbench.evaluation.quality import Scores, evaluate
 from workbench.evaluation.speed import benchmark
+from workbench.evaluation.systems import size_of
 from workbench.evaluation.testset import TestSet
 from workbench.subnetworks.extract import extract
 from workbench.tasks import Task
@@ -87,9 +86,7 @@ def measure(
         job.results.append(
             Measured(
                 model.name,
-                sum(parameters_by_component(model.config).values()),
-                model.weight_bytes if isinstance(model, Translator) else None,
-                _stored(model),
+                *size_of(model),
                 scores,
                 from_baseline(both),
             )
@@ -121,8 +118,3 @@ def _under_engines(
             job.report(0.0, f"{model.name}: converting for {engine}")
             systems.append(under(model, engine))
     return systems
-
-
-def _stored(model: System) -> int | None:
-    path = model.path if isinstance(model, Translator) else None
-    return None if path is None else sum(file.stat().st_size for file in weight_files(path))

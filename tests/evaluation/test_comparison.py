@@ -66,7 +66,12 @@ def test_a_comparison_in_its_three_forms() -> None:
     comparison = compare(models, testset, batch_sizes=(1, 4), batches=2, batch_size=8, max_length=6)
     frame = comparison.to_frame()
     assert frame["p_value"].isna().tolist() == [True, True, False, False]
+    assert (
+        frame["memory_bytes"].iloc[0] == models[0].weight_bytes == 4 * frame["parameters"].iloc[0]
+    )
+    assert frame["disk_bytes"].isna().all()
     table = json.loads(comparison.render("json"))
+    assert table["scores"][0]["disk_bytes"] is None
     assert table["baseline"] == "dense-dense"
     assert table["scores"][0]["p_value"] is None
     assert len(table["scores"]) == len(table["speeds"]) == 4

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import pandas as pd
 from sacrebleu.significance import PairedTest
 
-from workbench.checkpoint.components import parameters_by_component
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.evaluation.differences import from_baseline
 from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics, metric_in_words
 from workbench.evaluation.repetition import LONGEST, TIMES
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
-from workbench.evaluation.systems import name_systems
+from workbench.evaluation.systems import name_systems, size_of
 from workbench.evaluation.tables import latex_table, text_table
 from workbench.evaluation.testset import TestSet
 from workbench.wording import counted
@@ -35,13 +34,16 @@ class Comparison:
     `to_frame` has all numbers, `differences` the points gained or lost; `render` gives a table as text, LaTeX or JSON.
 
     p_values: (system, number of the test set, metric) -> p of the paired bootstrap against the baseline.
-    speeds: None where they were not measured. parameters: of each system.
+    speeds: None where they were not measured. parameters: of each system. memory, disk: bytes of each system's weights,
+    see `workbench.evaluation.systems.Size`.
     """
 
     scores: Scores
     p_values: dict[tuple[str, int, str], float]
     speeds: Speeds | None
     parameters: dict[str, int]
+    memory: dict[str, int | None] = field(default_factory=dict)
+    disk: dict[str, int | None] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         timed = ", with speeds" if self.speeds else ""
@@ -49,7 +51,7 @@ class Comparison:
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each system, test set and metric: the columns of `Scores`, `p_value` (NaN for the
-        baseline) and `parameters`.
+        baseline), `parameters`, and `memory_bytes` and `disk_bytes` of the weights (missing where nobody knows).
         """
         frame = self.scores.to_frame()
         numbers = {(each.name, str(each.task)): i for i, each in enumerate(self.scores.testsets)}
@@ -57,7 +59,17 @@ class Comparison:
             self.p_values.get((row.system, numbers[row.testset, row.task], row.metric), math.nan)
             for row in frame.itertuples()
         ]
-        return frame.assign(parameters=frame["system"].map(self.parameters))
+        sizes: dict[str, Mapping[str, int | None]] = {
+            "parameters": self.parameters,
+            "memory_bytes": self.memory,
+            "disk_bytes": self.disk,
+        }
+        return frame.assign(
+            **{
+                name: pd.array([of.get(system) for system in frame["system"]], dtype="Int64")
+                for name, of in sizes.items()
+            }
+        )
 
     def differences(self) -> pd.DataFrame:
         """Points gained or lost against the baseline, with intervals: see `workbench.evaluation.differences`."""
@@ -205,10 +217,15 @@ def compare(
             progress=told("timed batches"),
             early_stopping=early_stopping,
         )
-    parameters = {
-        name: sum(parameters_by_component(m.config).values()) for name, m in systems.items()
-    }
-    return Comparison(scores, significance(scores, metrics), speeds, parameters)
+    sizes = {name: size_of(model) for name, model in systems.items()}
+    return Comparison(
+        scores,
+        significance(scores, metrics),
+        speeds,
+        parameters={name: size.parameters for name, size in sizes.items()},
+        memory={name: size.memory for name, size in sizes.items()},
+        disk={name: size.disk for name, size in sizes.items()},
+    )
 
 
 def significance(scores: Scores, metrics: str | Sequence[str]) -> dict[tuple[str, int, str], float]:

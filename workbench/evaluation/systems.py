@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from workbench.arguments import as_list
+from workbench.checkpoint.components import parameters_by_component
+from workbench.checkpoint.tensor_files import weight_files
 from workbench.decoding.system import System
+from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.tasks import Task
+
+
+class Size(NamedTuple):
+    """What a system takes: parameters, and bytes of its weights in memory and on disk.
+
+    memory is None where another engine holds the weights, disk where they were not saved.
+    """
+
+    parameters: int
+    memory: int | None
+    disk: int | None
+
+
+def size_of(system: System) -> Size:
+    """The size of a system."""
+    parameters = sum(parameters_by_component(system.config).values())
+    if not isinstance(system, Translator):
+        return Size(parameters, None, None)
+    disk = None
+    if system.path is not None and system.path.is_dir():
+        disk = sum(file.stat().st_size for file in weight_files(system.path))
+    return Size(parameters, system.weight_bytes, disk)
 
 
 def name_systems(models: System | Sequence[System]) -> dict[str, System]:
