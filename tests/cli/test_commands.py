@@ -314,6 +314,9 @@ def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) ->
     nothing = tmp_path / "nothing.json"
     nothing.write_text("{", encoding="utf-8")
     run("prune", token, "--statistics", nothing, "-o", tmp_path / "x").says("not valid JSON")
+    for option in (("--limit", "3"), ("--of", "references"), ("--save-statistics", "y")):
+        result = run("prune", token, "--statistics", nothing, *option, "-o", tmp_path / "x")
+        result.says(f"{option[0]} belongs to --corpus")
     assert not (tmp_path / "x").exists()
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workbench.wording import duration
+
 #: Seconds between reports where standard error is a file or a pipe.
 _QUIET_SECONDS = 10.0
 #: Seconds that items are watched together, how much of the older ones still counts after each such lap, and
@@ -94,14 +96,6 @@ class ProgressLine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def duration(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds: `1 h 05 min`, `2 min 30 s`, `12 s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
 def note(text: str) -> None:

@@ -52,7 +52,6 @@ def add_smaller(commands: Any, name: str, run: Any, summary: str) -> argparse.Ar
     parser.add_argument(
         "--of",
         choices=("references", "translations"),
-        default="references",
         help="what the decoder reads while statistics are gathered: the corpus's references, or the model's own"
         " translations (default: references)",
     )
@@ -113,6 +112,14 @@ def statistics_for(
             "Give either --corpus, text to gather statistics on, or --statistics, a file of them."
         )
     if args.statistics:
+        of_corpus = {
+            "--split": args.split,
+            "--limit": args.limit,
+            "--of": args.of,
+            "--save-statistics": args.save_statistics,
+        }
+        if given := [option for option, value in of_corpus.items() if value is not None]:
+            raise WorkbenchError(f"{given[0]} belongs to --corpus: leave it out with --statistics.")
         from workbench.routing.statistics import read_statistics
 
         return read_statistics(read_table(args.statistics), model.config, args.statistics)
@@ -128,7 +135,7 @@ def statistics_for(
     lines = {}
     for task in chosen:
         sources, references = (side[: args.limit] for side in corpus.direction(task))
-        lines[task] = (sources, references if args.of == "references" else None)
+        lines[task] = (sources, None if args.of == "translations" else references)
     with ProgressLine("statistics gathered, sentences") as progress:
         found = gather_statistics(model, lines, args.batch_size, products, progress)
     if args.save_statistics:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import choose_device, new_command
-from workbench.cli.output import ProgressLine, duration, note
+from workbench.cli.output import ProgressLine, note
 from workbench.errors import WorkbenchError
+from workbench.wording import duration
 
 if TYPE_CHECKING:
     from workbench.training.metrics import Progress

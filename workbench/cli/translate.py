@@ -24,10 +24,10 @@ from workbench.cli.options import (
     load_systems,
     new_command,
 )
-from workbench.cli.output import ProgressLine, check_file, duration, note
+from workbench.cli.output import ProgressLine, check_file, note
 from workbench.cli.partial import Done, Partial, Stream, partial_file
 from workbench.errors import WorkbenchError
-from workbench.wording import counted
+from workbench.wording import counted, duration
 
 if TYPE_CHECKING:
     from workbench.tasks import Task
