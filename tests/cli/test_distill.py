@@ -194,6 +194,7 @@ def test_what_cannot_work_is_refused_before_the_teacher_translates(
     refused("There is no checkpoint directory none", options=("--baseline", "none"))
     refused("steps must be of type int", to=("steps = 2", 'steps = "2"'))
     refused("no test set 'wmt'", options=("--testset", "wmt"))
+    refused(f"{teacher} is a checkpoint: ", options=("-o", teacher))
     refused("compares nothing", options=("--testset", "none", "--testset-limit", "2"))
     refused(
         "Cannot start from embeddings of shape (500, 32)",

@@ -75,12 +75,17 @@ def test_options_count_before_a_recipe_is_checked(recipe: Path) -> None:
         recipe_of(argparse.Namespace(**options, data=None))
 
 
-def test_train_refuses(recipe: Path, tmp_path: Path, run: Run) -> None:
+def test_train_refuses(recipe: Path, checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
     common = ("train", recipe, "-o", tmp_path / "run")
     run(*common, "--set", "model.experts=two").says("model.experts must be of type int, got 'two'")
     run(*common, "--set", "model").says("--set model: write a key")
     run(*common, "--set", "data.directions=['en-cs']").says("ces_Latn is not among data.languages")
     run(*common, "--mesh", "expert=3").says("2 experts do not divide over 3 devices")
+    run(*common, "--set", "objective.dropout=nan").says("objective.dropout must be a finite number")
+    dense = Path(checkpoints["dense"])
+    files = set(dense.iterdir())
+    run("train", recipe, "-o", dense).says(f"{dense} is a checkpoint: ", "another directory")
+    assert set(dense.iterdir()) == files
     assert not (tmp_path / "run").exists()
 
 
@@ -207,6 +212,7 @@ def test_upcycle_refuses(
     run(*common, "--set", "model.encoder_routing=dense").says("No layer gets experts", "dense netw")
     run(*common, "--set", 'data.languages=["en", "is"]').says("trains isl_Latn", "does not know")
     run("upcycle", token, "--recipe", recipe, *where).says("has experts in its encoder and decoder")
+    run("upcycle", dense, "--recipe", recipe, "-o", token).says(f"{token} is a checkpoint: ")
     assert not (tmp_path / "x").exists()
     (tmp_path / "x").mkdir()
     (tmp_path / "x/file").touch()

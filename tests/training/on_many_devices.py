@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from tests.models import CAPTIONS, EN_DE, config, network
@@ -16,9 +20,11 @@ from workbench.nn.dispatch import reference
 from workbench.nn.exchange import exchanged
 from workbench.nn.tiles import ExpertWeights
 from workbench.training.batches import Batch
+from workbench.training.interrupts import Terminated
 from workbench.training.loop import train
 from workbench.training.mesh import TrainingMesh, join
 from workbench.training.recipe import recipe_from
+from workbench.training.state import latest_step
 from workbench.training.update import make_gradients
 
 RECIPE = {
@@ -120,8 +126,16 @@ def check_exchange(mesh):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def press(progress):
+    """Ctrl-C for the second process, and time for the first to hear of it: JAX looks once a second."""
+    if progress.step == 6:
+        if jax.process_index() == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(3)
+
+
 def main(what, output, how=""):
-    """Raise where anything differs from one device; train the run in `output`."""
+    """Raise where anything differs from one device; train the run in `output`, two processes up to step 6."""
     if what == "eight":
         for shape in ("data=2,expert=4", "data=4,expert=2"):
             check_exchange(TrainingMesh(shape))
@@ -134,7 +148,10 @@ def main(what, output, how=""):
         join(how)
         assert jax.process_count() == 2 and len(jax.devices()) == 2
         check_gradients(TrainingMesh("expert=2"))
-        train(recipe_from(run_table("data=1,expert=2", steps=8)), Path(output))
+        with pytest.raises(KeyboardInterrupt) as end:
+            train(recipe_from(run_table("data=1,expert=2", steps=8)), Path(output), press)
+        assert isinstance(end.value, Terminated) == (jax.process_index() == 0)
+        assert latest_step(Path(output) / "state") == 6
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.training.lock import LOCK, held, is_held
+from workbench.training.lock import LOCK, check_no_checkpoint, held, is_held
 from workbench.training.loop import train
 from workbench.training.recipe import read_recipe
 
@@ -61,3 +61,17 @@ def test_a_look_at_a_run_that_begins_does_not_refuse_it(tmp_path):
         threading.Timer(0.3, file.close).start()
         with held(tmp_path):
             assert is_held(tmp_path)
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model-00001-of-00002.bin"])
+def test_no_run_begins_in_a_checkpoint_but_one_that_is_there_goes_on(tmp_path, weights):
+    (tmp_path / "config.json").touch()
+    check_no_checkpoint(tmp_path)
+    (tmp_path / weights).touch()
+    with pytest.raises(WorkbenchError, match=r"is a checkpoint: .* another directory with -o"):
+        train(read_recipe(RECIPE), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    for begun in ("metrics.jsonl", "state", "distilled"):
+        (tmp_path / begun).mkdir()
+        check_no_checkpoint(tmp_path)
+        (tmp_path / begun).rmdir()

@@ -19,11 +19,13 @@ from flax import nnx
 from tests.models import captions, config, network, tiny_tokenizer
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
+from workbench.training.interrupts import Terminated
 from workbench.training.loop import train
 from workbench.training.metrics import read_metrics
 from workbench.training.recipe import recipe_from
 from workbench.training.upcycling import start_from_non_experts
 from workbench.training.update import make_update
+from workbench.training.validation import Validator
 
 LANGUAGES = ("de", "en")
 DENSE = {"encoder_routing": "dense", "decoder_routing": "dense"}
@@ -74,6 +76,7 @@ def leaves(network):
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from workbench.training.interrupts import Terminated
 from workbench.training.loop import train
 from workbench.training.recipe import recipe_from
 
@@ -183,30 +186,53 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_between_two_steps_and_more_steps_go_on_from_its_state(data, tmp_path):
-    recipe = table(data, steps=12, save_every=4)
+def test_a_run_that_is_stopped_between_steps_and_in_a_validation_ends_in_the_same_bits(
+    data, tmp_path, monkeypatch
+):
+    recipe = table(data, steps=8, log_every=2, valid_every=4, save_every=100)
     recipe["model"] |= DENSE
-    told = []
+    whole = train(recipe_from(recipe), tmp_path / "whole")
+
+    output, told, validate = tmp_path / "stopped", [], Validator.__call__
+    recipe["run"] |= {"steps": 12, "log_every": 3}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def press(progress):
-        if progress.step == 8:
+        if progress.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe_from(recipe), tmp_path, press, told.append)
-    signal.signal(signal.SIGINT, before)
-    assert finished(tmp_path) == [4, 8]
-    recipe["run"] |= {"steps": 14, "log_every": 2}
-    train(recipe_from(recipe), tmp_path, tell=told.append)
-    assert told[1:3] == [
-        "going on from step 8 of 14.",
-        "changed: run.steps (12, now 14), run.log_every (4, now 2).",
+    with pytest.raises(KeyboardInterrupt) as end:
+        train(recipe_from(recipe), output, press, told.append)
+    assert not isinstance(end.value, Terminated)
+    assert finished(output) == [3]
+
+    def terminated(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*arguments)
+
+    monkeypatch.setattr(Validator, "__call__", terminated)
+    with pytest.raises(Terminated):
+        train(recipe_from(recipe), output, press, told.append)
+    monkeypatch.undo()
+    assert finished(output) == [3, 4]
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+    recipe["run"] |= {"steps": 8, "log_every": 2}
+    resumed = train(recipe_from(recipe), output, tell=told.append)
+    assert [text for text in told if not text.startswith("compiling")] == [
+        "step 3 is saved; the same command goes on from there.",
+        "going on from step 3 of 12.",
+        "step 4 is saved; the same command goes on from there.",
+        "going on from step 4 of 8.",
+        "changed: run.steps (12, now 8), run.log_every (3, now 2).",
     ]
-    assert [text.startswith("compiling") for text in told] == [True, False, False, True]
-    lines = read_metrics(tmp_path / "metrics.jsonl")
-    steps = [line["recipe"]["run"]["steps"] for line in lines if "recipe" in line]
-    assert steps == [12, 14] and lines[-1]["step"] == 14
+    for a, b in zip(leaves(whole.network), leaves(resumed.network), strict=True):
+        np.testing.assert_array_equal(a, b)
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped")]
+    valid = [[(x["step"], x["valid_nats"]) for x in part if "valid_nats" in x] for part in lines]
+    assert valid[0] == valid[1] and [step for step, _ in valid[0]] == [4, 8]
+    assert [x["step"] for x in lines[1] if "nats" in x] == [3, 4, 6, 8]
+    assert [x["recipe"]["run"]["steps"] for x in lines[1] if "recipe" in x] == [12, 8]
 
 
 @pytest.mark.slow

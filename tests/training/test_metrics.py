@@ -48,3 +48,12 @@ def test_a_run_that_goes_on_takes_out_the_lines_that_it_makes_again(tmp_path, st
     file.write_text('{"step": 0}\n{"step": 2}\n{"step": 3}\n{"st')
     MetricsLog(file, step, 4, print)
     assert [line["step"] for line in read_metrics(file)] == kept
+
+
+def test_a_validation_that_is_made_again_is_taken_out_too(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(
+        '{"step": 1, "valid_bleu": {}}\n{"step": 2, "nats": 1}\n{"step": 2, "valid_bleu": {}}\n'
+    )
+    MetricsLog(file, 2, 4, print, validated=False)
+    assert read_metrics(file) == [{"step": 1, "valid_bleu": {}}, {"step": 2, "nats": 1}]

@@ -1,6 +1,7 @@
 """Recipes: what cannot be followed is refused, with the key's name."""
 
 import copy
+import math
 
 import pytest
 
@@ -122,6 +123,9 @@ def test_without_a_pivot_all_directions_are_meant():
         ("objective.dropout", 1.0, "from 0 to below 1"),
         ("objective.optimizer", "sgd", "must be one of adam, adafactor"),
         ("objective.compute", "float16", "must be one of float32, bfloat16"),
+        ("objective.learning_rate", math.nan, "learning_rate must be a finite number, got nan"),
+        ("objective.clip", -math.inf, "clip must be a finite number, got -inf"),
+        ("data.temperature", 10**400, "temperature must be a finite number, got inf"),
         ("objective.accumulate", 0, "must be at least 1"),
         ("objective.weight_decay", -0.1, "must not be below 0"),
         ("run.average", 1.0, r"run\.average: must be from 0 to below 1"),

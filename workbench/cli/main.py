@@ -34,6 +34,7 @@ from workbench.cli import (
 )
 from workbench.errors import WorkbenchError
 from workbench.text.corpus import CorpusWarning
+from workbench.training.interrupts import Terminated, default_signals, raise_on_signals
 
 COMMANDS = (
     info,
@@ -60,8 +61,21 @@ TRACEBACK = "WORKBENCH_TRACEBACK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code: 0; 1 failed; 2 usage; 130 interrupted; 141 closed pipe."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run a command; its exit code: 0; 1 failed; 2 usage; 130 interrupted; 141 closed pipe; 143 terminated.
+
+    argv: None for those of this process, whose entry this then is: SIGTERM ends it as Ctrl-C does, and both end
+        it at once, when files are cleaned up and the last line is written.
+    """
+    if argv is not None:
+        return _run(list(argv))
+    raise_on_signals()
+    try:
+        return _run(sys.argv[1:], own=True)
+    finally:
+        default_signals()
+
+
+def _run(arguments: list[str], own: bool = False) -> int:
     try:
         args = make_parser().parse_args(arguments)
     except SystemExit as end:  # argparse has said what it has to say
@@ -74,9 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = args.run(args)
             sys.stdout.flush()
             return status or 0
-        except KeyboardInterrupt:
-            _say("interrupted.")
-            return 128 + signal.SIGINT
+        except KeyboardInterrupt as end:
+            terminated = isinstance(end, Terminated)
+            _say("terminated." if terminated else "interrupted.")
+            status = 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+            if own and not _is_joined():
+                # XLA may still be compiling in threads, under which Python must not be torn down.
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                os._exit(status)
+            return status
         except BrokenPipeError:
             # Whoever read the output has left; so that Python's own last flush does not complain:
             _silence_stdout()
@@ -101,6 +122,13 @@ def make_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def _is_joined() -> bool:
+    """Whether this is one of several processes, of which JAX takes leave when Python ends."""
+    jax = sys.modules.get("jax")
+    distributed = getattr(jax, "distributed", None)
+    return distributed is not None and bool(distributed.is_initialized())
 
 
 def _version() -> str:

@@ -19,6 +19,7 @@ from workbench.text.pairs import listed
 from workbench.text.tokenizer import Tokenizer
 from workbench.training.gain import BASELINE, STUDENT, TASK_MOE, TEACHER, DistillationReport
 from workbench.training.interrupts import held_interrupts
+from workbench.training.lock import check_no_checkpoint
 from workbench.training.loop import train
 from workbench.training.metrics import Progress
 from workbench.training.recipe import Recipe
@@ -75,8 +76,10 @@ class Distillation:
 
         Raises:
             WorkbenchError: a checkpoint cannot be read or lacks a direction of the recipe, the recipe brings
-                another tokenizer, the student does not fit the teacher's weights, or text is missing.
+                another tokenizer, the student does not fit the teacher's weights, text is missing, or the output
+                is a checkpoint.
         """
+        check_no_checkpoint(self.output)
         for role, path in {TEACHER: self.teacher, **self.others}.items():
             known = read_config(path).directions
             lacking = [task for task in self.recipe.tasks if task not in known]
@@ -135,7 +138,7 @@ class Distillation:
 
         Raises:
             WorkbenchError: a checkpoint or the test set cannot be read.
-            KeyboardInterrupt: Ctrl-C, between two batches.
+            KeyboardInterrupt: Ctrl-C or SIGTERM, between two batches.
         """
         with held_interrupts() as check:
 

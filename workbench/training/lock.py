@@ -1,4 +1,4 @@
-"""One process a run: a lock on its directory, which ends with the process, however that ends."""
+"""One run a directory, one process a run: a lock on it, which ends with the process, however that ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from workbench.checkpoint import CONFIG
 from workbench.errors import WorkbenchError
 
 try:
@@ -21,6 +22,9 @@ except ImportError:  # Windows
 #: In the run's directory; what stands in it is for people, the lock is the system's.
 LOCK = ".lock"
 _TRIES, _PAUSE = 10, 0.1
+_WEIGHTS = ("*.safetensors", "*.bin")
+#: What `train` and `distill` write first.
+_BEGUN = ("metrics.jsonl", "state", "distilled")
 
 
 @contextmanager
@@ -53,6 +57,21 @@ def check_free(output: Path) -> None:
     """Raise WorkbenchError where another process is known to hold the run in `output`."""
     if is_held(output):
         raise _taken(output)
+
+
+def check_no_checkpoint(output: Path) -> None:
+    """Refuse to begin a run among the files of a checkpoint.
+
+    Raises:
+        WorkbenchError: `output` holds one, and none of what a run begins with.
+    """
+    weights = (path for kind in _WEIGHTS for path in output.glob(kind))
+    if not (output / CONFIG).is_file() or next(weights, None) is None:
+        return
+    if not any((output / name).exists() for name in _BEGUN):
+        raise WorkbenchError(
+            f"{output} is a checkpoint: a run among its files would spoil it. Choose another directory with -o."
+        )
 
 
 def is_held(output: Path) -> bool | None:

@@ -26,9 +26,16 @@ from workbench.training.batches import BatchStream, Direction, Position, tokenis
 from workbench.training.best import BestStore, Standing, no_standing, stand
 from workbench.training.filtering import Filter
 from workbench.training.interrupts import held_interrupts
-from workbench.training.lock import check_free, held
+from workbench.training.lock import check_free, check_no_checkpoint, held
 from workbench.training.memory import keep_freed_memory
-from workbench.training.mesh import TrainingMesh, agreed, is_first, wait_for_all
+from workbench.training.mesh import (
+    TrainingMesh,
+    agreed,
+    is_first,
+    is_joined,
+    stops_after,
+    wait_for_all,
+)
 from workbench.training.metrics import MetricsLog, Progress
 from workbench.training.recipe import Recipe, recipe_table
 from workbench.training.recipe_changes import (
@@ -48,7 +55,10 @@ from workbench.training.watch import LossWatch
 
 
 class State(NamedTuple):
-    """Everything a run needs to go on: the trained arrays, [step, epoch, batch] and how validations stand."""
+    """Everything a run needs to go on: the trained arrays, [step, epoch, batch] and how validations stand.
+
+    A negative step is one whose validation was interrupted and is still to come.
+    """
 
     trained: Trained
     progress: np.ndarray
@@ -74,7 +84,9 @@ def train(
         WorkbenchError: the recipe, its data or its starting checkpoint cannot be used; the run was begun with
             another recipe, or another process is writing it; the disk is too small or refuses; the loss or its
             gradient is no longer a number.
-        KeyboardInterrupt: Ctrl-C; called again, the run goes on from its newest state.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM (`workbench.training.interrupts.Terminated`). The step under way was
+            finished and its state saved; called again, the run goes on from there. A second Ctrl-C does not wait
+            for that; the state before is intact.
     """
     with ExitStack() as stack:
         return _train(recipe, output, report, tell, stack)
@@ -90,6 +102,7 @@ def _train(
     keep_freed_memory()
     enable_compilation_cache()
     check_free(output)
+    check_no_checkpoint(output)
     before = _check_recipe(recipe, output)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
@@ -111,7 +124,8 @@ def _train(
     state = state._replace(standing=best.checked(state.standing))
 
     validator = Validator(text.valid, tokenizer, config, recipe)
-    step, *position = (int(n) for n in state.progress)
+    signed, *position = (int(n) for n in state.progress)
+    step = saved = abs(signed)
     if step:
         tell(f"going on from step {step:,} of {recipe.run.steps:,}.")
     if step and before is not None:
@@ -122,6 +136,7 @@ def _train(
         recipe.run.steps,
         report,
         recipe.run.valid_every,
+        validated=signed >= 0,
     )
     if step == 0:
         metrics.write(0, {"recipe": recipe_table(recipe), **text.counts})
@@ -135,17 +150,38 @@ def _train(
             weights = mesh.gathered(weights)
         return Translator(recipe.name, config, tokenizer, nnx.merge(graph, weights))
 
+    def validate() -> bool:
+        """Validate the state; False where Ctrl-C ended it."""
+        nonlocal state
+        model = translator()
+        try:
+            # Those that wait for its end could not know that there is none.
+            check = (lambda: None) if joined else interrupts
+            scores = validator(model.network, check) if is_first() else _NO_SCORES
+        except KeyboardInterrupt:
+            if interrupts.urgent:
+                raise
+            return False
+        metrics.paused(validated=True)
+        metrics.write(step, scores)
+        bleu = agreed(scores["valid_bleu"]["average"])
+        state = state._replace(standing=stand(state.standing, step, bleu))
+        if state.standing[1] == step and is_first():
+            best.save(step, model)
+        return True
+
     watch = LossWatch(output, is_first(), lambda: store.latest)
     rows = recipe.objective.accumulate * (mesh.size if mesh else 1)
     batches = _stream(text.directions, config, recipe).batches(Position(*position))
     shapes: set[tuple[int, ...]] = set()
-    with held_interrupts() as check_interrupt:
-        while step < recipe.run.steps and not _is_stale(state, recipe):
-            try:
-                check_interrupt()
-            except KeyboardInterrupt:
-                store.close()  # a state that is being written becomes whole
-                raise
+    joined = is_joined()
+    with held_interrupts(joined) as interrupts:
+        interrupts.at_once = not joined  # until there is something to lose
+        stops = signed < 0 and not validate()
+        while not stops and step < recipe.run.steps and not _is_stale(state, recipe):
+            stops = stops_after(step) if joined else interrupts.noted
+            if stops:
+                break
             step += 1
             place, batch = next(batches)
             batch = pad_rows(batch, rows, config.pad_id)
@@ -155,6 +191,7 @@ def _train(
             shapes.add(batch.source.shape)
             laid = batch if mesh is None else mesh.spread(batch)
             trained, parts = update(state.trained, laid, step)
+            interrupts.at_once = False
             state = State(trained, np.array([step, *place], np.int64), state.standing)
             metrics.add(parts)
             watch.add(step, parts, batch)
@@ -168,20 +205,22 @@ def _train(
             metrics.stepped(compiles)
             if logs:
                 metrics.log(step)
-            if validates:
-                model = translator()
-                scores = validator(model.network, check_interrupt) if is_first() else _NO_SCORES
-                metrics.paused(validated=True)
-                metrics.write(step, scores)
-                bleu = agreed(scores["valid_bleu"]["average"])
-                state = state._replace(standing=stand(state.standing, step, bleu))
-                if state.standing[1] == step and is_first():
-                    best.save(step, model)
-            if saves or _is_stale(state, recipe):
+            if validates and not validate():
+                state = state._replace(progress=np.array([-step, *place], np.int64))
+                stops = True
+            elif saves or _is_stale(state, recipe):
                 watch.check()
                 store.save(step, state)
+                saved = step
             metrics.paused()
-    store.close()
+        if stops and step != saved:
+            watch.check()
+            metrics.log(step)
+            store.save(step, state)
+        store.close()
+        if stops or (interrupts.noted and not joined):
+            tell(f"step {step:,} is saved; the same command goes on from there.")
+            interrupts.end()
     wait_for_all("end")
     if recipe.run.final == "best":
         return Translator.load(best.path(int(state.standing[1])))

@@ -59,6 +59,20 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def is_joined() -> bool:
+    """Whether this process became one of several by `join`."""
+    return bool(jax.distributed.is_initialized())
+
+
+def stops_after(step: int) -> bool:
+    """Whether all processes stop after `step` because one of them got SIGTERM: the same answer on every process.
+
+    Each must ask after each step. They agree in the background on a step that none has come to yet, and no step
+    waits for that.
+    """
+    return bool(multihost_utils.reached_preemption_sync_point(step))
+
+
 def agreed(value: float) -> float:
     """The first process's `value`, on every process (as float32)."""
     if jax.process_count() == 1:

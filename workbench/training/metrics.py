@@ -33,6 +33,7 @@ class MetricsLog:
     path: None for a process that only counts. When a run resumes at `step`, lines of later steps, which will
     be made again, are taken out; those of a run without a state, at step 0, all of them.
     valid_every: steps between validations, whose time is part of the time left; 0: there are none.
+    validated: whether the validation of `step`, if there is one, has been; else it will be made again too.
 
     The clock tells steps from all else: call `stepped` after each step, and `paused` after anything between
     steps.
@@ -45,6 +46,7 @@ class MetricsLog:
         steps: int,
         report: Callable[[Progress], None],
         valid_every: int = 0,
+        validated: bool = True,
     ) -> None:
         self._path, self._steps, self._report = path, steps, report
         self._valid_every = valid_every
@@ -55,7 +57,11 @@ class MetricsLog:
         self._lap = self._logged = time.monotonic()
         if path is not None and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
-            kept = "".join(x + "\n" for x in lines if step and _step_of(x) <= step)
+            past = step + 1 if step else 0
+            lines = [x for x in lines if _step_of(x) < past]
+            if not validated:
+                lines = [x for x in lines if _step_of(x) < step or '"valid_bleu"' not in x]
+            kept = "".join(x + "\n" for x in lines)
             partial = path.with_name(path.name + ".partial")
             partial.write_text(kept, encoding="utf-8")
             partial.replace(path)
@@ -78,11 +84,13 @@ class MetricsLog:
             self._validation = seconds
 
     def log(self, step: int) -> None:
-        """Write the means since the last call.
+        """Write the means since the last call; nothing where there was no step since.
 
         With target tokens per second of the steps alone, where any did not compile, and all the seconds since
         the last line.
         """
+        if not self._waiting:
+            return
         values, seconds = jax.device_get(self._waiting), self._seconds
         self._waiting, self._seconds = [], []
         now = time.monotonic()

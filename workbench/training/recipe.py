@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -360,8 +361,18 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{name} must be a list, got {value!r}.")
         return tuple(_value(get_args(hint)[0], item, name) for item in value)
-    if hint is float and type(value) is int:
-        return float(value)
+    if hint is float and type(value) in (int, float):
+        return _finite(value, name)
     if type(value) is not hint:
         raise RecipeError(f"{name} must be of type {hint.__name__}, got {value!r}.")
     return value
+
+
+def _finite(value: float, name: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise RecipeError(f"{name} must be a finite number, got {number}.")
+    return number

@@ -71,7 +71,7 @@ def write_teacher_text(
 
     Raises:
         WorkbenchError: the directory was begun with another teacher, text or setting; the disk refuses.
-        KeyboardInterrupt: Ctrl-C, after the batch that is being translated.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the batch that is being translated.
     """
     shard = shard or SHARD
     sources = {task: pairs.direction(task)[0][:limit] for task in pairs.tasks}
