@@ -65,13 +65,13 @@ atexit.register(os.abort)
 def run(args):
     with output.whole_file(args.checkpoint) as path:
         path.write_text("half")
-        print("ready", file=sys.stderr, flush=True)
         print("first line")
         try:
-            time.sleep(60)
-        except BaseException:  # as JAX does now and then
-            pass
-        try:
+            try:
+                print("ready", file=sys.stderr, flush=True)
+                time.sleep(60)
+            except BaseException:  # as JAX does now and then
+                pass
             time.sleep(60)
         finally:
             time.sleep(0.6)
