@@ -61,7 +61,7 @@ def show_components(
     sizes = component_sizes(before, after, stored)
     with bars:
         show_chart(component_bars(sizes), sizes, "components", of)
-    with table:
+    with table.expander("Parameters and bytes by component"):
         show_sizes(sizes)
 
 

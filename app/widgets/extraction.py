@@ -80,11 +80,18 @@ def extraction(model: Translator, tasks: Sequence[Task]) -> None:
     if not tasks:
         st.info("Choose at least one direction to extract.", icon=":material/info:")
         return
+    place = st.container()  # above the details, so that it is in sight on a low screen too
     try:
         show_kept(model, tasks)
     except WorkbenchError as error:
         st.error(str(error), icon=":material/error:")
         return
+    with place:
+        _extract_and_prove(model, tasks)
+
+
+def _extract_and_prove(model: Translator, tasks: Sequence[Task]) -> None:
+    """The button, the job under way, and what came of it."""
     of = model.name, tuple(tasks)
     job: jobs.Job | None = st.session_state.get("cutting")
     busy = job is not None and not job.finished
