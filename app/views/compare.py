@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import jobs, session
-from app.widgets.address import begin_many, begin_one, keep
+from app.widgets.address import begin_many, begin_one, keep, say_strange
 from app.widgets.comparison_results import show_results
 from app.widgets.direction import choose_direction
 from app.widgets.measuring import SUBNETWORK, Asked, measure, system, version_of
@@ -28,26 +28,30 @@ TIMED = ["1", "32"]
 BEAMS = {"1": "Greedy", "2": "Beam of 2", "4": "Beam of 4", "8": "Beam of 8"}
 
 
-def choose_systems(configs: dict[str, ModelConfig]) -> list[str]:
+def choose_systems(configs: dict[str, ModelConfig]) -> tuple[list[str], list[str]]:
     """Checkpoints and what was made in this session, and sub-networks of those that are routed by task."""
     options = []
     for name, config in configs.items():
         options.append(name)
         if any(s.router and s.router.granularity == "task" for _, s in config.stacks):
             options.append(name + SUBNETWORK)
-    st.session_state.setdefault("systems", options[:3])
-    st.session_state["systems"] = [n for n in st.session_state["systems"] if n in options]
-    return st.multiselect(
+    strange = begin_many("systems", options, options[:3])
+    chosen = st.multiselect(
         "Systems, the first as the baseline",
         options,
         key="systems",
-        bind="query-params",
+        persist_state="session",
         help="✂: the sub-network of the chosen directions, extracted for this comparison",
     )
+    keep("systems", chosen, options[:3])
+    return chosen, strange
 
 
-def choose_captions(tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """Some of the directions that all systems and the bundled captions have."""
+def choose_captions(tasks: Sequence[Task], strange: list[str]) -> tuple[Task, ...]:
+    """Some of the directions that all systems and the bundled captions have.
+
+    strange: takes what the address asks for in vain.
+    """
     there = read_corpus(CAPTIONS).tasks
     names = [str(task) for task in tasks if task in there]
     if not names:
@@ -58,7 +62,7 @@ def choose_captions(tasks: Sequence[Task]) -> tuple[Task, ...]:
         return ()
     preferred = "eng_Latn-deu_Latn"
     default = [preferred if preferred in names else names[0]]
-    begin_many("directions", names, default)
+    strange.extend(begin_many("directions", names, default))
     chosen = st.multiselect(
         "Directions",
         names,
@@ -102,7 +106,7 @@ def testsets_of(asked: Asked) -> list[TestSet]:
 
 st.title("Compare", anchor=False)
 configs = session.usable() | {name: model.config for name, model in session.made().items()}
-names = choose_systems(configs)
+names, strange = choose_systems(configs)
 each = [configs[name.removesuffix(SUBNETWORK)].directions for name in names or configs]
 shared = [task for task in each[0] if all(task in other for other in each)]
 tasks: tuple[Task, ...] = ()
@@ -111,7 +115,7 @@ if not shared:
     st.info("These systems have no direction in common.", icon=":material/info:")
 else:
     left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
-    begin_one("testset", ["captions", "own"])
+    strange += begin_one("testset", ["captions", "own"])
     whose = left.segmented_control(
         "Test set",
         ["captions", "own"],
@@ -126,14 +130,14 @@ else:
         tasks = (one,)
     else:
         with right:
-            tasks = choose_captions(shared)
+            tasks = choose_captions(shared, strange)
 left, middle, right, last = st.columns([2, 4, 4, 1.6], vertical_alignment="bottom")
-begin_one("beam", list(BEAMS))
+strange += begin_one("beam", list(BEAMS))
 beam = left.selectbox(
     "Search", list(BEAMS), format_func=BEAMS.__getitem__, key="beam", persist_state="session"
 )
 keep("beam", beam, "1")
-begin_many("sizes", BATCH_SIZES, TIMED)
+strange += begin_many("sizes", BATCH_SIZES, TIMED)
 sizes = middle.multiselect(
     "Batch sizes to time",
     BATCH_SIZES,
@@ -143,18 +147,19 @@ sizes = middle.multiselect(
 )
 keep("sizes", sizes, TIMED)
 installed: list[Engine] = [e for e in ENGINES if not missing(e.removesuffix("-int8"))]
-st.session_state.setdefault("engines", [])
-st.session_state["engines"] = [e for e in st.session_state["engines"] if e in installed]
+strange += begin_many("engines", installed, [])
 engines = right.multiselect(
     "Dense systems also under",
     installed,
     key="engines",
-    bind="query-params",
+    persist_state="session",
     placeholder="other engines" if installed else "not installed",
     disabled=not installed,
     help="Measures what you would deploy: each dense system once more, converted for these engines."
     " They need `pip install 'task-moe-workbench[engines]'`.",
 )
+keep("engines", list(engines), [])
+say_strange(strange)
 asked = Asked(
     tuple(names),
     tasks,
@@ -165,8 +170,8 @@ asked = Asked(
     tuple(map(version_of, names)),
 )
 running: jobs.Job | None = st.session_state.get("job")
-if running is None:  # perhaps the page was loaded anew
-    running = jobs.known(asked)
+if running is None and (known := jobs.known(asked)) is not None:
+    running = st.session_state["job"] = known  # the page was loaded anew
 busy = running is not None and not running.finished
 ready = names and tasks and sizes and (own is None or all(text.strip() for text in own))
 if last.button(

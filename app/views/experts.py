@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import session
-from app.widgets.address import begin_one, keep
+from app.widgets.address import begin_one, is_fresh, keep, say_strange, went_back
 from app.widgets.direction import language_label
 from app.widgets.experts_charts import show_sentences, show_tasks, show_tokens
 from app.widgets.tracing import Asked, find, last_trace, start, under_way
@@ -18,6 +18,7 @@ from workbench.tasks import parse_task
 from workbench.wording import counted
 
 MOST_CHARACTERS = 20_000
+CAPTIONS_A_TASK = "60"
 
 
 def choose_source(place: Any, sources: list[str]) -> str:
@@ -42,14 +43,13 @@ routed = [name for name, config in configs.items() if not config.is_dense]
 if not routed:
     st.info("None of the checkpoints has experts: they are all dense.", icon=":material/info:")
     st.stop()
-if st.session_state.get("model") not in routed:
-    wanted = st.query_params.get("model")
-    st.session_state["model"] = wanted if wanted in routed else routed[0]
+strange = begin_one("model", routed)
 left, place = st.columns([2, 5], gap="medium")
-name = left.selectbox("Checkpoint", routed, key="model", bind="query-params")
+name = left.selectbox("Checkpoint", routed, key="model")
+keep("model", name, routed[0])
 config = configs[name]
 left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
-begin_one("whose-text", ["captions", "own"])
+strange += begin_one("whose-text", ["captions", "own"])
 where = left.segmented_control(
     "Text",
     ["captions", "own"],
@@ -77,20 +77,19 @@ if where == "own":
     offer_file(right, "own-text", MOST_CHARACTERS)
     lines = tuple(sentence for sentence in typed_sentences(written) if sentence)
 else:
-    count = right.slider(
-        "Captions a task",
-        10,
-        220,
-        60,
-        step=10,
-        key="captions",
-        persist_state="session",
-        bind="query-params",
+    counts = [str(number) for number in range(10, 230, 10)]
+    if is_fresh("captions") and "captions" not in st.query_params:
+        st.session_state["captions"] = CAPTIONS_A_TASK
+    else:
+        strange += begin_one("captions", counts)
+    count = int(
+        right.select_slider("Captions a task", counts, key="captions", persist_state="session")
     )
+    keep("captions", str(count), CAPTIONS_A_TASK)
 names = [str(task) for task in directions]
 # Of the address the tasks that there are: another checkpoint, or another source, has others.
 key = f"tasks {of}"
-if key not in st.session_state:
+if key not in st.session_state or went_back():
     in_address = [task for task in st.query_params.get_all("tasks") if task in names]
     st.session_state[key] = in_address or names
 chosen = place.multiselect(
@@ -102,6 +101,7 @@ chosen = place.multiselect(
     wrap=True,
 )
 keep("tasks", chosen, names)
+say_strange(strange)
 tasks = tuple(parse_task(task) for task in chosen)
 st.caption(
     " · ".join(

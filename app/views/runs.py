@@ -63,7 +63,7 @@ def show_table(runs: dict[str, Run]) -> None:
             "Best at step": run.best and run.best[1],
             "Tokens/s": run.tokens_per_second,
             "Steps": run.step,
-            "planned": run.steps or None,
+            "Planned": run.steps or None,
             "Written": pd.Timestamp(run.written, unit="s", tz="UTC"),
         }
         for name, run in runs.items()
@@ -87,7 +87,7 @@ def show_table(runs: dict[str, Run]) -> None:
             "Best at step": number(format="localized"),
             "Tokens/s": number(format="%.0f", help="Newest line: target tokens a second"),
             "Steps": number(format="localized"),
-            "planned": number(format="localized"),
+            "Planned": number(format="localized"),
             "Written": st.column_config.DatetimeColumn(format="distance"),
         },
     )

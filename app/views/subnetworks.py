@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import session
+from app.widgets.address import begin_one, keep, say_strange
 from app.widgets.extraction import choose_directions, extraction
 from app.widgets.smaller import MERGE, PRUNE, smaller
 from workbench.config import ModelConfig
@@ -28,20 +29,17 @@ if not offered:
         "None of the checkpoints has experts, so there is nothing to cut.", icon=":material/info:"
     )
     st.stop()
-if st.session_state.get("model") not in offered:
-    wanted = st.query_params.get("model")
-    st.session_state["model"] = wanted if wanted in offered else next(iter(offered))
+strange = begin_one("model", list(offered))
 several = offered[st.session_state["model"]]
-if st.session_state.get("how") not in several:
-    asked = st.query_params.get("how")
-    st.session_state["how"] = asked if asked in several else several[0]
+strange += begin_one("how", several)
+say_strange(strange)
 columns = st.columns([2, 3], vertical_alignment="bottom")
-name = columns[0].selectbox("Checkpoint", list(offered), key="model", bind="query-params")
+name = columns[0].selectbox("Checkpoint", list(offered), key="model")
+keep("model", name, next(iter(offered)))
 how: str | None = several[0]
 if len(several) > 1:
-    how = columns[1].segmented_control(
-        "What to do", several, required=True, key="how", bind="query-params"
-    )
+    how = columns[1].segmented_control("What to do", several, required=True, key="how")
+keep("how", str(how), several[0])
 try:
     model = session.load(session.checkpoints()[name])
 except WorkbenchError as error:

@@ -63,17 +63,14 @@ def show_tasks(routes: Routes, asked: Asked, of: str) -> None:
         views["Chosen together"] = _together
     if any(len(layers) > 1 for layers in routes.layers.values()):
         views["Flow"] = _flow
-    if st.session_state.get("view") not in views:
-        st.session_state["view"] = "Usage"
-    chosen = st.segmented_control(
-        "Show",
-        list(views),
-        key="view",
-        required=True,
-        label_visibility="collapsed",
-        bind="query-params",
+    begin_one("view", list(views))
+    chosen = str(
+        st.segmented_control(
+            "Show", list(views), key="view", required=True, label_visibility="collapsed"
+        )
     )
-    views[str(chosen)](routes, asked, of)
+    keep("view", chosen, "Usage")
+    views[chosen](routes, asked, of)
 
 
 def _usage(routes: Routes, asked: Asked, of: str) -> None:

@@ -208,7 +208,7 @@ def test_own_text_is_traced_in_the_tasks_of_its_language() -> None:
 
 def test_a_trace_is_seen_by_task_by_sentence_and_by_token() -> None:
     test = opened("experts")
-    test.slider[0].set_value(10).run()
+    test.select_slider(key="captions").set_value("10").run()
     test.multiselect[0].set_value(["eng_Latn-deu_Latn", "eng_Latn-fra_Latn"]).run()
     ended(press(test, "Trace"), "tracing")
     titles = {
@@ -238,12 +238,12 @@ def test_a_trace_is_seen_by_task_by_sentence_and_by_token() -> None:
 def test_a_trace_is_cancelled_and_the_last_one_stays() -> None:
     test = opened("experts")
     everything = test.multiselect[0].value
-    test.slider[0].set_value(10).run()
+    test.select_slider(key="captions").set_value("10").run()
     test.multiselect[0].set_value(["eng_Latn-deu_Latn"]).run()
     ended(press(test, "Trace"), "tracing")
     before, _ = test.session_state["traced"]
     test.multiselect[0].set_value(everything).run()
-    test.slider[0].set_value(220).run()
+    test.select_slider(key="captions").set_value("220").run()
     press(test, "Trace")
     press(test, "Cancel")
     ended(test, "tracing")

@@ -94,8 +94,8 @@ def test_ties_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "prove", lambda *_, **__: tied)
     test = ended(press(opened("subnetworks"), "Extract and prove"), "cutting")
     assert "3 translations are equal token for token, 1 differ" in test.success[0].value
-    assert "Where translations part: 1" in test.expander[-1].label
-    row = test.dataframe[-1].value.iloc[0]
+    (parts,) = [each for each in test.expander if "Where translations part: 1" in each.label]
+    row = parts.dataframe[0].value.iloc[0]
     assert list(row) == ["English → German", 1, "A dog.", 2, "▁der", "▁ein", 3e-5, "tie"]
     failed = replace(tied, different=1, ties=0, tied=(), differing=(1,))
     monkeypatch.setattr(extraction, "prove", lambda *_, **__: failed)

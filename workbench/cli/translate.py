@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
     if done.truncated:
         note(
             f"warning: {counted(done.truncated, 'translation')} {'was' if done.truncated == 1 else 'were'} cut short by"
-            " the length limit (--max-length)."
+            f" the length limit: --max-length, or the {model.config.max_positions} tokens that the network holds."
         )
     note(
         f"{counted(done.lines, 'line')}{f', {before:,} of them before,' if before else ''} in"

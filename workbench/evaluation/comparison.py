@@ -91,8 +91,10 @@ class Comparison:
         return "\n".join([table(header, rows, 2), "", *notes])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain objects: `scores` and `speeds`, one object a row, NaN as null."""
+        """As plain objects: `scores`, `differences` and `speeds`, one object a row, NaN as null."""
         tables = {"scores": self.to_frame()}
+        if len(self.scores.systems) > 1:
+            tables["differences"] = self.differences()
         if self.speeds:
             tables["speeds"] = self.speeds.to_frame()
         return {

@@ -35,7 +35,7 @@ def fates(
 def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
     """Layer down, expert across: which are kept; of those averaged, into which.
 
-    frame: as `fates` gives it.
+    frame: as `workbench.figures.kept_experts.fates` gives it.
     """
     present = [fate for fate in (KEPT, AVERAGED, GONE) if (frame["fate"] == fate).any()]
     colours = {KEPT: theme.category(0), AVERAGED: theme.category(1), GONE: theme.category(7)}

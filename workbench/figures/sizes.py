@@ -55,7 +55,7 @@ def before_and_after(sizes: pd.DataFrame) -> pd.DataFrame:
 def component_bars(sizes: pd.DataFrame) -> alt.Chart:
     """Parameters by component, a bar for each network.
 
-    sizes: columns network, component and parameters, in the order to show.
+    sizes: columns network, component and parameters, in the order to show, as `component_sizes` of this module gives them.
     """
     networks = list(dict.fromkeys(sizes["network"]))
     return theme.styled(
