@@ -45,7 +45,7 @@ if not routed:
     st.stop()
 strange = begin_one("model", routed)
 left, place = st.columns([2, 5], gap="medium")
-name = left.selectbox("Checkpoint", routed, key="model")
+name = left.selectbox("Checkpoint", routed, key="model", persist_state="session")
 keep("model", name, routed[0])
 config = configs[name]
 left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")

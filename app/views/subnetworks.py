@@ -34,11 +34,13 @@ several = offered[st.session_state["model"]]
 strange += begin_one("how", several)
 say_strange(strange)
 columns = st.columns([2, 3], vertical_alignment="bottom")
-name = columns[0].selectbox("Checkpoint", list(offered), key="model")
+name = columns[0].selectbox("Checkpoint", list(offered), key="model", persist_state="session")
 keep("model", name, next(iter(offered)))
 how: str | None = several[0]
 if len(several) > 1:
-    how = columns[1].segmented_control("What to do", several, required=True, key="how")
+    how = columns[1].segmented_control(
+        "What to do", several, required=True, key="how", persist_state="session"
+    )
 keep("how", str(how), several[0])
 try:
     model = session.load(session.checkpoints()[name])

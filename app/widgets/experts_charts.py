@@ -66,7 +66,12 @@ def show_tasks(routes: Routes, asked: Asked, of: str) -> None:
     begin_one("view", list(views))
     chosen = str(
         st.segmented_control(
-            "Show", list(views), key="view", required=True, label_visibility="collapsed"
+            "Show",
+            list(views),
+            key="view",
+            required=True,
+            label_visibility="collapsed",
+            persist_state="session",
         )
     )
     keep("view", chosen, "Usage")
@@ -125,7 +130,9 @@ def _choice(place: Any, label: str, key: str, options: Mapping[Any, str]) -> Any
     """One of the options, kept in the page's address."""
     names = list(options)
     begin_one(key, names)
-    chosen = place.selectbox(label, names, format_func=options.__getitem__, key=key)
+    chosen = place.selectbox(
+        label, names, format_func=options.__getitem__, key=key, persist_state="session"
+    )
     keep(key, chosen, names[0])
     return chosen
 
