@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -34,6 +36,7 @@ MOST_MADE = 4
 #: What the address calls a checkpoint that was added by hand.
 ADDED = "checkpoint"
 _BOOKS, _LOADING = threading.Lock(), threading.Lock()
+_NEXT = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,18 @@ def unload(path: Path) -> None:
 def loaded() -> dict[Path, Loaded]:
     """The checkpoints in memory, the one that was used last at the end."""
     return {}
+
+
+@st.cache_resource
+def _numbers() -> WeakKeyDictionary[Translator, int]:
+    """The number of every network that was made."""
+    return WeakKeyDictionary()
+
+
+def number_of(model: Translator) -> int:
+    """A number that no other network of this server has, nor ever had: two of one name can be told apart."""
+    with _BOOKS:
+        return _numbers().setdefault(model, next(_NEXT))
 
 
 def made() -> dict[str, Translator]:

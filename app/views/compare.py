@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import jobs, session
-from app.widgets.address import begin_many, begin_one, keep, say_strange
+from app.widgets.address import begin_many, choose_one, keep, say_strange
 from app.widgets.comparison_results import show_results
 from app.widgets.direction import choose_direction
 from app.widgets.measuring import SUBNETWORK, Asked, measure, system, version_of
-from app.widgets.typed import offer_file
+from app.widgets.search import BEAMS
+from app.widgets.typed import WHOSE, offer_file
 from app.widgets.watching import watch
 from workbench.config import ModelConfig
 from workbench.engines.loading import ENGINES, Engine
@@ -25,7 +26,6 @@ MOST_CHARACTERS = 200_000
 # As texts, which is what an address holds.
 BATCH_SIZES = ("1", "8", "16", "32", "64")
 TIMED = ["1", "32"]
-BEAMS = {"1": "Greedy", "2": "Beam of 2", "4": "Beam of 4", "8": "Beam of 8"}
 
 
 def choose_systems(configs: dict[str, ModelConfig]) -> tuple[list[str], list[str]]:
@@ -115,16 +115,7 @@ if not shared:
     st.info("These systems have no direction in common.", icon=":material/info:")
 else:
     left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
-    strange += begin_one("testset", ["captions", "own"])
-    whose = left.segmented_control(
-        "Test set",
-        ["captions", "own"],
-        format_func={"captions": "Bundled captions", "own": "My own"}.__getitem__,
-        required=True,
-        key="testset",
-        persist_state="session",
-    )
-    keep("testset", str(whose), "captions")
+    whose = choose_one(left, "Test set", "testset", WHOSE, segmented=True, strange=strange)
     if whose == "own":
         one, own = write_testset(shared)
         tasks = (one,)
@@ -132,11 +123,7 @@ else:
         with right:
             tasks = choose_captions(shared, strange)
 left, middle, right, last = st.columns([2, 4, 4, 1.6], vertical_alignment="bottom")
-strange += begin_one("beam", list(BEAMS))
-beam = left.selectbox(
-    "Search", list(BEAMS), format_func=BEAMS.__getitem__, key="beam", persist_state="session"
-)
-keep("beam", beam, "1")
+beam = choose_one(left, "Search", "beam", BEAMS, strange=strange)
 strange += begin_many("sizes", BATCH_SIZES, TIMED)
 sizes = middle.multiselect(
     "Batch sizes to time",

@@ -7,11 +7,11 @@ from typing import Any
 import streamlit as st
 
 from app import session
-from app.widgets.address import begin_one, is_fresh, keep, say_strange, went_back
+from app.widgets.address import begin_one, choose_one, is_fresh, keep, say_strange, went_back
 from app.widgets.direction import language_label
 from app.widgets.experts_charts import show_sentences, show_tasks, show_tokens
 from app.widgets.tracing import Asked, find, last_trace, start, under_way
-from app.widgets.typed import offer_file, typed_sentences
+from app.widgets.typed import WHOSE, offer_file, typed_sentences
 from workbench.checkpoint.description import stack_in_words
 from workbench.errors import WorkbenchError
 from workbench.tasks import parse_task
@@ -43,22 +43,12 @@ routed = [name for name, config in configs.items() if not config.is_dense]
 if not routed:
     st.info("None of the checkpoints has experts: they are all dense.", icon=":material/info:")
     st.stop()
-strange = begin_one("model", routed)
+strange: list[str] = []
 left, place = st.columns([2, 5], gap="medium")
-name = left.selectbox("Checkpoint", routed, key="model", persist_state="session")
-keep("model", name, routed[0])
+name = choose_one(left, "Checkpoint", "model", {n: n for n in routed}, strange=strange)
 config = configs[name]
 left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
-strange += begin_one("whose-text", ["captions", "own"])
-where = left.segmented_control(
-    "Text",
-    ["captions", "own"],
-    format_func={"captions": "Bundled captions", "own": "My own"}.__getitem__,
-    required=True,
-    key="whose-text",
-    persist_state="session",
-)
-keep("whose-text", str(where), "captions")
+where = choose_one(left, "Text", "whose-text", WHOSE, segmented=True, strange=strange)
 lines: tuple[str, ...] | None = None
 count = 0
 directions = list(config.directions)

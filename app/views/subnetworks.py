@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import session
-from app.widgets.address import begin_one, keep, say_strange
+from app.widgets.address import choose_one, say_strange
 from app.widgets.extraction import choose_directions, extraction
 from app.widgets.smaller import MERGE, PRUNE, smaller
 from workbench.config import ModelConfig
@@ -29,19 +29,15 @@ if not offered:
         "None of the checkpoints has experts, so there is nothing to cut.", icon=":material/info:"
     )
     st.stop()
-strange = begin_one("model", list(offered))
-several = offered[st.session_state["model"]]
-strange += begin_one("how", several)
-say_strange(strange)
+strange: list[str] = []
 columns = st.columns([2, 3], vertical_alignment="bottom")
-name = columns[0].selectbox("Checkpoint", list(offered), key="model", persist_state="session")
-keep("model", name, next(iter(offered)))
-how: str | None = several[0]
+name = choose_one(columns[0], "Checkpoint", "model", {n: n for n in offered}, strange=strange)
+several = offered[name]
+how = several[0]
 if len(several) > 1:
-    how = columns[1].segmented_control(
-        "What to do", several, required=True, key="how", persist_state="session"
-    )
-keep("how", str(how), several[0])
+    words = {way: way for way in several}
+    how = choose_one(columns[1], "What to do", "how", words, segmented=True, strange=strange)
+say_strange(strange)
 try:
     model = session.load(session.checkpoints()[name])
 except WorkbenchError as error:
@@ -49,5 +45,5 @@ except WorkbenchError as error:
     st.stop()
 if how == EXTRACT:
     extraction(model, choose_directions(configs[name]))
-elif how is not None:
+else:
     smaller(how, session.checkpoints()[name], model, st.container())

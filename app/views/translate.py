@@ -9,6 +9,7 @@ from app import session
 from app.widgets import address, tokens, translating
 from app.widgets.direction import choose_direction
 from app.widgets.paging import choose_page
+from app.widgets.search import BEAMS
 from app.widgets.translating import CHANGED, Asked, Result, Results
 from app.widgets.typed import example, offer_file, typed_sentences
 from app.widgets.what_if import choose_change
@@ -19,7 +20,6 @@ MOST_CHARACTERS = 100_000
 # A longer text is not in the page's address: mail programs and servers cut long ones.
 MOST_IN_ADDRESS = 1_000
 MOST_CHECKPOINTS = 3
-BEAMS = ["1", "2", "4", "8"]
 
 
 def put_translation() -> None:
@@ -258,7 +258,6 @@ with address.together():
     address.keep("text", written if len(written) <= MOST_IN_ADDRESS else untouched, untouched)
     lines = typed_sentences(written) if written.strip() else ()
     buttons = st.container(horizontal=True, vertical_alignment="bottom")
-    strange += address.begin_one("beam", BEAMS)
     with buttons:
         invited = st.button(
             "Translate",
@@ -267,16 +266,15 @@ with address.together():
             disabled=not lines or not names or translating.under_way(),
         )
     offer_file(buttons, "text", MOST_CHARACTERS)
-    beam = buttons.selectbox(
+    beam = address.choose_one(
+        buttons,
         "Search",
-        BEAMS,
-        format_func=lambda rows: {"1": "Greedy search"}.get(rows, f"Beam of {rows}"),
-        key="beam",
-        persist_state="session",
+        "beam",
+        BEAMS | {"1": "Greedy search"},  # here it has no label
+        strange=strange,
         width=150,
         label_visibility="collapsed",
     )
-    address.keep("beam", beam, BEAMS[0])
 if strange:
     with said.container():
         address.say_strange(strange)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -36,6 +37,41 @@ def begin_many(key: str, options: Sequence[str], default: Sequence[str]) -> list
     if fresh or len(found) < len(wanted):
         st.session_state[key] = found or list(default)
     return strange(key, wanted if fresh else [], options)
+
+
+def choose_one(
+    place: Any,
+    label: str,
+    key: str,
+    options: Mapping[str, str],
+    segmented: bool = False,
+    strange: list[str] | None = None,
+    **more: Any,
+) -> str:
+    """One of the options, the first by default, shown in words and kept in the address.
+
+    options: by the names that the address has. segmented: buttons in a row in place of a box. strange: takes what the
+    address asks for in vain. more: for the widget.
+    """
+    names = list(options)
+    missing = begin_one(key, names)
+    if strange is not None:
+        strange += missing
+    if segmented:
+        more["required"] = True
+    widget = place.segmented_control if segmented else place.selectbox
+    chosen = str(
+        widget(
+            label,
+            names,
+            format_func=options.__getitem__,
+            key=key,
+            persist_state="session",
+            **more,
+        )
+    )
+    keep(key, chosen, names[0])
+    return chosen
 
 
 def is_fresh(key: str) -> bool:

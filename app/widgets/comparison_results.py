@@ -13,6 +13,7 @@ import streamlit as st
 
 from app.widgets.charts import show_chart
 from app.widgets.measuring import Measured
+from app.widgets.search import search_in_words
 from workbench.evaluation.differences import MEAN
 from workbench.evaluation.quality import Scores, metric_in_words
 from workbench.evaluation.sentences import differing_sentences
@@ -150,8 +151,7 @@ def _conditions(speeds: pd.DataFrame) -> str:
     one = speeds.iloc[0]
     dtypes = dict.fromkeys(speeds["dtype"])
     computed = f"{one['dtype']}, " if len(dtypes) == 1 else ""
-    search = "greedy" if one["beam"] == 1 else f"beam {one['beam']}"
-    return f"{search}, {computed}{one['device']}, {one['threads']} threads"
+    return f"{search_in_words(one['beam'])}, {computed}{one['device']}, {one['threads']} threads"
 
 
 def _quality(scores: Scores, changes: pd.DataFrame, of: str) -> None:

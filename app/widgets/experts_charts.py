@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
 
-from app.widgets.address import begin_one, keep
+from app.widgets.address import choose_one
 from app.widgets.charts import AROUND, draw, show_chart, show_menu
 from app.widgets.tracing import Asked
 from workbench.figures.coactivation import coactivation_map
@@ -63,18 +63,8 @@ def show_tasks(routes: Routes, asked: Asked, of: str) -> None:
         views["Chosen together"] = _together
     if any(len(layers) > 1 for layers in routes.layers.values()):
         views["Flow"] = _flow
-    begin_one("view", list(views))
-    chosen = str(
-        st.segmented_control(
-            "Show",
-            list(views),
-            key="view",
-            required=True,
-            label_visibility="collapsed",
-            persist_state="session",
-        )
-    )
-    keep("view", chosen, "Usage")
+    shown = {name: name for name in views}
+    chosen = choose_one(st, "Show", "view", shown, segmented=True, label_visibility="collapsed")
     views[chosen](routes, asked, of)
 
 
@@ -98,13 +88,13 @@ def _usage(routes: Routes, asked: Asked, of: str) -> None:
         )
 
 
-TASK_ORDERS: dict[TaskOrder, str] = {
+TASK_ORDERS = {
     "given": "As listed",
     "source": "By source",
     "target": "By target",
     "alike": "Alike together",
 }
-EXPERT_ORDERS: dict[ExpertOrder, str] = {
+EXPERT_ORDERS = {
     "number": "By number",
     "use": "Most used first",
     "task": "By the task that uses them most",
@@ -116,25 +106,14 @@ def _orders(routes: Routes) -> tuple[TaskOrder, ExpertOrder, int | None]:
     columns = st.columns([2, 3, 2, 3], gap="medium")
     tasks: TaskOrder = "given"
     if len(routes.tasks) > 1:
-        tasks = _choice(columns[0], "Tasks", "task-order", TASK_ORDERS)
-    experts: ExpertOrder = _choice(columns[1], "Experts", "expert-order", EXPERT_ORDERS)
+        tasks = cast(TaskOrder, choose_one(columns[0], "Tasks", "task-order", TASK_ORDERS))
+    experts = cast(ExpertOrder, choose_one(columns[1], "Experts", "expert-order", EXPERT_ORDERS))
     counts = [n for n in MOST_EXPERTS if n < max(routes.experts.values())]
     if not counts:
         return tasks, experts, None
     offered = {"all": "All experts"} | {str(n): f"The {n} most used" for n in counts}
-    most = _choice(columns[2], "Show", "experts-shown", offered)
+    most = choose_one(columns[2], "Show", "experts-shown", offered)
     return tasks, experts, None if most == "all" else int(most)
-
-
-def _choice(place: Any, label: str, key: str, options: Mapping[Any, str]) -> Any:
-    """One of the options, kept in the page's address."""
-    names = list(options)
-    begin_one(key, names)
-    chosen = place.selectbox(
-        label, names, format_func=options.__getitem__, key=key, persist_state="session"
-    )
-    keep(key, chosen, names[0])
-    return chosen
 
 
 def _similarity(routes: Routes, asked: Asked, of: str) -> None:

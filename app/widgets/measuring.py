@@ -65,7 +65,9 @@ def version_of(name: str) -> tuple[float, ...]:
     """When the files of the system of that name were last written; of one that was made here, its own number."""
     name = name.removesuffix(SUBNETWORK)
     made = session.made().get(name)
-    return (id(made),) if made is not None else session.version_of(session.checkpoints()[name])
+    if made is not None:
+        return (session.number_of(made),)
+    return session.version_of(session.checkpoints()[name])
 
 
 def measure(

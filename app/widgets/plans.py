@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app import session
-from app.widgets.address import begin_one, keep
+from app.widgets.address import choose_one
 from app.widgets.usage_statistics import choose_statistics, read_json
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
@@ -191,17 +191,4 @@ def _choice(
     note: str | None = None,
 ) -> str:
     """One of `options`, the first by default, shown in `words`; `key` in the URL too."""
-    names = list(dict.fromkeys(options))
-    begin_one(key, names)
-    chosen = str(
-        place.selectbox(
-            label,
-            names,
-            format_func=lambda name: words.get(name, name),
-            key=key,
-            help=note,
-            persist_state="session",
-        )
-    )
-    keep(key, chosen, names[0])
-    return chosen
+    return choose_one(place, label, key, {n: words.get(n, n) for n in options}, help=note)

@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import jobs, session
 from app.widgets.paging import to_first_page
+from app.widgets.search import search_in_words
 from app.widgets.watching import watch
 from app.widgets.what_if import Change
 from workbench.config import ModelConfig
@@ -58,11 +59,6 @@ class Result:
 
 #: Results by name; in place of one, what went wrong.
 Results = dict[str, Result | str]
-
-
-def search_in_words(beam: int) -> str:
-    """How translations are searched for, e.g. `beam of 4`."""
-    return "greedy" if beam == 1 else f"beam of {beam}"
 
 
 def start(asked: Asked) -> None:

@@ -32,6 +32,10 @@ def example(language: str) -> str | None:
         return None
 
 
+#: Whose text a page works on, by the names that its address has.
+WHOSE = {"captions": "Bundled captions", "own": "My own"}
+
+
 def typed_sentences(written: str) -> tuple[str, ...]:
     """The sentences of a text, blank lines between them.
 

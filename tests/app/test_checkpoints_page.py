@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from app import session
 from tests.app.test_pages import PAGES, finished, opened, press
 from tests.checkpoint.test_hub import COMMIT, ID, lay_out
-from tests.models import translator
+from tests.models import new_translator, translator
 
 TINY = "tiny-model"
 
@@ -180,3 +180,12 @@ def test_pages_show_no_links_to_the_web_and_the_icon_is_a_file() -> None:
     assert "showErrorLinks = false" in config
     assert (app / "icon.svg").read_text().startswith("<svg ")
     assert json.dumps("icon.svg") in (app / "main.py").read_text()
+
+
+def test_networks_of_one_name_are_told_apart() -> None:
+    """What is compared goes by their numbers; the place in memory of one that is gone is another's soon."""
+    first = session.number_of(translator("dense", "dense"))
+    assert session.number_of(translator("dense", "dense")) == first
+    assert (
+        len({session.number_of(new_translator("dense", "dense")) for _ in range(3)} - {first}) == 3
+    )
