@@ -146,7 +146,9 @@ def trace_routes(
             progress=progress
             and (lambda done, total: progress(done * translated // (2 * total), translated)),
         )
-    target_ids = model.tokenizer.encode_targets(list(references), task.target)
+    # A translation has its tokens.
+    plain = ["" if isinstance(line, Translation) else line for line in references]
+    target_ids = model.tokenizer.encode_targets(plain, task.target)
     language = model.tokenizer.language_id(task.target)
     units = [
         unit
