@@ -10,6 +10,7 @@ from app import jobs, session
 from app.widgets.address import begin_many, choose_one, keep, say_strange
 from app.widgets.comparison_results import show_results
 from app.widgets.direction import choose_direction
+from app.widgets.kept_text import write_text
 from app.widgets.measuring import SUBNETWORK, Asked, measure, system, version_of
 from app.widgets.search import BEAMS
 from app.widgets.typed import WHOSE, offer_file
@@ -76,22 +77,19 @@ def choose_captions(tasks: Sequence[Task], strange: list[str]) -> tuple[Task, ..
     return tuple(parse_task(task) for task in chosen)
 
 
-def write_testset(tasks: Sequence[Task]) -> tuple[Task, tuple[str, str]]:
-    """A person's own sources and references, and their direction."""
-    task = choose_direction(st.columns([3, 0.6, 3, 6], vertical_alignment="bottom"), tasks)
+def write_testset(tasks: Sequence[Task], strange: list[str]) -> tuple[Task, tuple[str, str]]:
+    """A person's own sources and references, and their direction.
+
+    strange: takes what the address asks for in vain.
+    """
+    columns = st.columns([3, 0.6, 3, 6], vertical_alignment="bottom")
+    task = choose_direction(columns, tasks, strange=strange)
     written = []
     for place, side, key in zip(
         st.columns(2), ("Sources", "References"), ("own-sources", "own-references"), strict=True
     ):
-        written.append(
-            place.text_area(
-                f"{side}, one sentence a line",
-                key=key,
-                persist_state="session",
-                height=140,
-                max_chars=MOST_CHARACTERS,
-            )
-        )
+        label = f"{side}, one sentence a line"
+        written.append(write_text(place, label, key, MOST_CHARACTERS, 140, strange=strange))
         offer_file(place, key, MOST_CHARACTERS)
     return task, (written[0], written[1])
 
@@ -117,7 +115,7 @@ else:
     left, right = st.columns([2, 5], gap="medium", vertical_alignment="bottom")
     whose = choose_one(left, "Test set", "testset", WHOSE, segmented=True, strange=strange)
     if whose == "own":
-        one, own = write_testset(shared)
+        one, own = write_testset(shared, strange)
         tasks = (one,)
     else:
         with right:

@@ -10,6 +10,7 @@ from app import session
 from app.widgets.address import begin_one, choose_one, is_fresh, keep, say_strange, went_back
 from app.widgets.direction import language_label
 from app.widgets.experts_charts import show_sentences, show_tasks, show_tokens
+from app.widgets.kept_text import write_text
 from app.widgets.tracing import Asked, find, last_trace, start, under_way
 from app.widgets.typed import WHOSE, offer_file, typed_sentences
 from workbench.checkpoint.description import stack_in_words
@@ -21,20 +22,11 @@ MOST_CHARACTERS = 20_000
 CAPTIONS_A_TASK = "60"
 
 
-def choose_source(place: Any, sources: list[str]) -> str:
-    """The language that a person's own text is in."""
+def choose_source(place: Any, sources: list[str], strange: list[str]) -> str:
+    """The language that a person's own text is in. strange: takes what the address asks for in vain."""
     sources = sorted(sources, key=lambda code: (code != "eng_Latn", language_label(code)))
-    if st.session_state.get("own-language") not in sources:
-        st.session_state["own-language"] = sources[0]
-    return str(
-        place.selectbox(
-            "Language of the text",
-            sources,
-            format_func=language_label,
-            key="own-language",
-            persist_state="session",
-        )
-    )
+    labels = {code: language_label(code) for code in sources}
+    return choose_one(place, "Language of the text", "own-language", labels, strange=strange)
 
 
 st.title("Experts", anchor=False)
@@ -54,15 +46,16 @@ count = 0
 directions = list(config.directions)
 of = name
 if where == "own":
-    source = choose_source(left, list(dict.fromkeys(task.source for task in directions)))
+    source = choose_source(left, list(dict.fromkeys(task.source for task in directions)), strange)
     directions = [task for task in directions if task.source == source]
     of = f"{name} {source}"
-    written = right.text_area(
+    written = write_text(
+        right,
         "Text: every sentence is traced on its own",
-        key="own-text",
-        persist_state="session",
+        "own-text",
+        MOST_CHARACTERS,
         height=120,
-        max_chars=MOST_CHARACTERS,
+        strange=strange,
     )
     offer_file(right, "own-text", MOST_CHARACTERS)
     lines = tuple(sentence for sentence in typed_sentences(written) if sentence)
