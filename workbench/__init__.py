@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from workbench.figures.token_strip import token_strip
     from workbench.figures.trade_off import quality_against_latency
     from workbench.routing.affinity import coactivation, favourite_tokens
+    from workbench.routing.files import read_routes, read_usage, write_routes
     from workbench.routing.flow import layer_flow
     from workbench.routing.gathering import gather_statistics
     from workbench.routing.interventions import WhatIf, intervene
@@ -83,6 +84,9 @@ _HOMES = {
     "quality_against_latency": "workbench.figures.trade_off",
     "coactivation": "workbench.routing.affinity",
     "favourite_tokens": "workbench.routing.affinity",
+    "read_routes": "workbench.routing.files",
+    "read_usage": "workbench.routing.files",
+    "write_routes": "workbench.routing.files",
     "layer_flow": "workbench.routing.flow",
     "gather_statistics": "workbench.routing.gathering",
     "WhatIf": "workbench.routing.interventions",
@@ -144,6 +148,8 @@ __all__ = [
     "prove",
     "prune",
     "quality_against_latency",
+    "read_routes",
+    "read_usage",
     "report",
     "sentence_map",
     "sentence_points",
@@ -155,6 +161,7 @@ __all__ = [
     "throughput_chart",
     "token_strip",
     "trace_routes",
+    "write_routes",
 ]
 
 

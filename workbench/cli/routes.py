@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
             " one must be the translation of line n of the other."
         )
     model = load_model(args)
+    from workbench.routing.files import write_routes
     from workbench.routing.trace import trace_routes
 
     done = "sentences traced" if references else "sentences translated and traced"
@@ -65,17 +66,11 @@ def run(args: argparse.Namespace) -> None:
             model, sources, args.source, args.target, references, args.batch_size, progress
         )
     warn_of_cut(model, routes)
-    frame = routes.to_frame()
     with whole_file(args.output) as place:
-        if suffix == ".parquet":
-            frame.to_parquet(place, index=False)
-        elif suffix == ".csv":
-            frame.to_csv(place, index=False)
-        else:
-            frame.to_json(place, orient="records", lines=True, force_ascii=False)
+        write_routes(routes, place, suffix)
     result = {
         "output": args.output,
-        "rows": len(frame),
+        "rows": len(routes.frame),
         "sentences": len(sources),
         "layers": {stack: list(layers) for stack, layers in routes.layers.items()},
         "experts": routes.experts,
@@ -84,5 +79,5 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(result, ensure_ascii=False))
     else:
         print(
-            f"{args.output}: {counted(len(frame), 'row')}, of {counted(len(sources), 'sentence')}"
+            f"{args.output}: {counted(len(routes.frame), 'row')}, of {counted(len(sources), 'sentence')}"
         )

@@ -20,17 +20,19 @@ from workbench.errors import WorkbenchError
 from workbench.tasks import Task
 from workbench.wording import counted
 
-COLUMNS = (
-    "sentence",
-    "task",
-    "stack",
-    "layer",
-    "position",
-    "token",
-    "rank",
-    "expert",
-    "gate",
-)
+#: The columns of the tidy table, and their types.
+TYPES: dict[str, Any] = {
+    "sentence": "int32",
+    "task": "category",
+    "stack": "category",
+    "layer": "int16",
+    "position": "int32",
+    "token": "category",
+    "rank": "int8",
+    "expert": "int16",
+    "gate": "float32",
+}
+COLUMNS = tuple(TYPES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,15 +314,4 @@ def _compact(frame: pd.DataFrame, model: Translator, task: Task) -> pd.DataFrame
     tokens = frame["token"].astype("int64")
     names = {i: model.tokenizer.token(int(i)) for i in tokens.unique()}
     frame = frame.assign(task=str(task), token=tokens.map(names))
-    types: dict[str, Any] = {
-        "sentence": "int32",
-        "task": "category",
-        "stack": "category",
-        "layer": "int16",
-        "position": "int32",
-        "token": "category",
-        "rank": "int8",
-        "expert": "int16",
-        "gate": "float32",
-    }
-    return frame[list(COLUMNS)].astype(types)
+    return frame[list(TYPES)].astype(TYPES)
