@@ -42,16 +42,22 @@ class Usage:
         """Tidy: task, stack, layer, expert, tokens (choosing it), share (of the task's tokens), gate (mean over all
         of the task's tokens, zero where not chosen).
         """
-        rows = []
-        for t, task in enumerate(self.tasks):
-            for i, (stack, layer) in enumerate(self.layers):
-                total = max(1.0, self.tokens[t, i])
-                for expert in range(self.experts[i]):
-                    count = self.counts[t, i, expert]
-                    gate = self.weights[t, i, expert] / total
-                    rows.append((task, stack, layer, expert, int(count), count / total, gate))
-        columns = ["task", "stack", "layer", "expert", "tokens", "share", "gate"]
-        return pd.DataFrame(rows, columns=columns)
+        width = np.arange(self.counts.shape[2])
+        there = np.broadcast_to(width < np.array(self.experts)[:, None], self.counts.shape)
+        task, layer, expert = np.nonzero(there)
+        stacks, numbers = zip(*self.layers, strict=True) if self.layers else ((), ())
+        tokens = np.maximum(self.tokens, 1)[task, layer]
+        return pd.DataFrame(
+            {
+                "task": np.array(self.tasks, object)[task],
+                "stack": np.array(stacks, object)[layer],
+                "layer": np.array(numbers, np.int64)[layer],
+                "expert": expert,
+                "tokens": self.counts[there].astype(np.int64),
+                "share": self.counts[there] / tokens,
+                "gate": self.weights[there] / tokens,
+            }
+        )
 
     def to_json(self) -> str:
         """The table as JSON: one object with the network's name, the tasks, layers and, for each, by expert: share and
