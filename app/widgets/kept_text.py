@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from typing import Any
 
 import streamlit as st
 
+from app.held import Held
 from app.widgets.address import is_fresh, keep, together
 
 #: A longer text is not in the page's address: mail programs and servers cut long ones.
 MOST_IN_ADDRESS = 1_000
-#: Characters of long texts that the server holds for all sessions: those that were seen longest ago go first.
+#: Bytes of long texts that the server holds.
 MOST_HELD = 2**24
 #: What the address calls the digest of a box's long text, after the box's own key.
 _LONG = "-sha256"
-_LOCK = threading.Lock()
 
 
 @st.cache_resource(show_spinner=False)
-def _held() -> dict[str, str]:
-    """Long texts by their digests."""
-    return {}
+def _held() -> Held:
+    return Held(MOST_HELD)
 
 
 def write_text(
@@ -47,29 +44,17 @@ def write_text(
     long = len(written) > MOST_IN_ADDRESS
     with together():
         keep(key, untouched if long else written, untouched)
-        keep(key + _LONG, _hold(written) if long else "", "")
+        digest = _held().put(written.encode("utf-8", "surrogatepass")) if long else ""
+        keep(key + _LONG, digest, "")
     return written
 
 
 def _from_address(key: str, untouched: str, strange: list[str] | None) -> str:
     digest = st.query_params.get(key + _LONG)
     if digest is not None:
-        with _LOCK:
-            text = _held().get(digest)
+        text = _held().get(digest)
         if text is not None:
-            return text
+            return text.decode("utf-8", "surrogatepass")
         if strange is not None:
             strange.append(f"{key}{_LONG}={digest}")
     return str(st.query_params.get(key, untouched))
-
-
-def _hold(text: str) -> str:
-    """Keep a long text, and give its digest."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    with _LOCK:
-        held = _held()
-        held.pop(digest, None)
-        held[digest] = text
-        while sum(map(len, held.values())) > MOST_HELD and len(held) > 1:
-            del held[next(iter(held))]
-    return digest

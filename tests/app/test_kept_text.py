@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.widgets import kept_text
+from app.held import Held
 
 PAGES = Path(__file__).resolve().parents[2] / "app" / "views"
 LONG = "A man walks. " * 100
@@ -45,13 +45,20 @@ def test_a_test_set_of_ones_own_is_found_again() -> None:
     assert again.text_area(key="own-references").value == "Ein Mann geht."
 
 
-def test_a_text_that_the_server_does_not_hold_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_the_server_does_not_hold_is_said() -> None:
     test = opened("experts", {"whose-text": ["own"], "own-text-sha256": ["00"]})
     assert "own-text-sha256=00" in test.warning[0].value
     assert test.text_area(key="own-text").value == ""
-    monkeypatch.setattr(kept_text, "MOST_HELD", 1500)
-    test.text_area(key="own-text").set_value(LONG).run()
-    first = dict(test.query_params)
-    test.text_area(key="own-text").set_value(LONG.upper()).run()
-    assert opened("experts", test.query_params).text_area(key="own-text").value == LONG.upper()
-    assert opened("experts", first).warning  # one of the two had to go
+
+
+def test_what_was_seen_longest_ago_goes_first() -> None:
+    held = Held(most=10)
+    first, second = held.put(b"12345"), held.put(b"6789a")
+    assert held.put(b"12345") == first and (held.get(first), held.get(second)) == (
+        b"12345",
+        b"6789a",
+    )
+    large = held.put(b"b" * 6)
+    assert (held.get(second), held.get(first), held.get(large)) == (None, None, b"b" * 6)
+    alone = held.put(b"c" * 20)  # more than all may have, but the only one
+    assert held.get(alone) == b"c" * 20 and held.get(large) is None

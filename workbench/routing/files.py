@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -30,18 +30,18 @@ _MOST_SENTENCES = 10_000_000
 _MARK = re.compile(r"<s>|</s>|<pad>|[a-z]{3}_[A-Z][a-z]{3}|__\w+__")
 
 
-def write_routes(routes: Routes, path: str | Path, suffix: str | None = None) -> None:
+def write_routes(routes: Routes, path: str | Path | BinaryIO, suffix: str | None = None) -> None:
     """The tidy table as a file, by the ending of its name: .parquet, .csv or .jsonl.
 
     A Parquet file also has the sentences, and how many experts there are: `read_routes` then gives the same routes.
 
-    suffix: in place of the name's own ending.
+    path: may be an open file. suffix: in place of the name's own ending, or where there is no name.
 
     Raises:
         WorkbenchError: another ending, or the file cannot be written.
     """
     routes = as_one(routes, Routes, "routes", "what trace_routes returns")
-    form = check_suffix(path if suffix is None else suffix)
+    form = check_suffix(str(path) if suffix is None else suffix)
     try:
         if form == ".parquet":
             table = pa.Table.from_pandas(routes.frame, preserve_index=False)
@@ -66,11 +66,42 @@ def read_routes(paths: str | Path | Sequence[str | Path]) -> Routes:
     """
     found: Routes | None = None
     for path in as_list(paths, (str, Path), "paths", "a file"):
-        one = _read(Path(path))
+        one = routes_from(Path(path), Path(path).name)
         found = one if found is None else found + one
     if found is None:
         raise WorkbenchError("paths is empty: give a file of routes.")
     return found
+
+
+def routes_from(file: Path | BinaryIO, name: str) -> Routes:
+    """As `read_routes`, of one file that may be open. name: what messages call it; its ending tells its form.
+
+    Raises:
+        WorkbenchError: it cannot be read, or is no such table.
+    """
+    about: dict[str, Any] | None = None
+    form = check_suffix(name)
+    try:
+        if form == ".parquet":
+            table = pq.read_table(file)
+            text = (table.schema.metadata or {}).get(_KEY)
+            about = None if text is None else json.loads(text)
+            frame = table.to_pandas()
+        elif form == ".csv":
+            # A token may be what pandas takes for a missing value, such as NA.
+            frame = pd.read_csv(file, keep_default_na=False)
+        else:
+            frame = pd.read_json(file, orient="records", lines=True, dtype={"token": str})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WorkbenchError(f"Cannot read {name}: {line}") from error
+    frame = _checked(frame, name)
+    try:
+        return _with(frame, about) if about is not None else _alone(frame)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, WorkbenchError):
+            raise
+        raise WorkbenchError(f"{name} says wrongly what it holds ({error}).") from error
 
 
 def read_usage(path: str | Path) -> Usage:
@@ -132,10 +163,10 @@ def usage_from_json(table: Any, name: str) -> Usage:
     )
 
 
-def check_suffix(path: str | Path) -> str:
+def check_suffix(path: str) -> str:
     """The ending of a file of routes, or WorkbenchError; a bare ending will do."""
     for suffix in SUFFIXES:
-        if str(path).endswith(suffix):
+        if path.endswith(suffix):
             return suffix
     raise WorkbenchError(
         f"{path} is no table of routes: its name must end in {', '.join(SUFFIXES)}."
@@ -156,32 +187,6 @@ def _about(routes: Routes) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> Routes:
-    about: dict[str, Any] | None = None
-    form = check_suffix(path)
-    try:
-        if form == ".parquet":
-            table = pq.read_table(path)
-            text = (table.schema.metadata or {}).get(_KEY)
-            about = None if text is None else json.loads(text)
-            frame = table.to_pandas()
-        elif form == ".csv":
-            # A token may be what pandas takes for a missing value, such as NA.
-            frame = pd.read_csv(path, keep_default_na=False)
-        else:
-            frame = pd.read_json(path, orient="records", lines=True, dtype={"token": str})
-    except (OSError, ValueError, pa.ArrowException) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkbenchError(f"Cannot read {path.name}: {line}") from error
-    frame = _checked(frame, path.name)
-    try:
-        return _with(frame, about) if about is not None else _alone(frame, path)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, WorkbenchError):
-            raise
-        raise WorkbenchError(f"{path.name} says wrongly what it holds ({error}).") from error
-
-
 def _with(frame: pd.DataFrame, about: dict[str, Any]) -> Routes:
     """Routes of a table that came with all else."""
     return Routes(
@@ -197,7 +202,7 @@ def _with(frame: pd.DataFrame, about: dict[str, Any]) -> Routes:
     )
 
 
-def _alone(frame: pd.DataFrame, path: Path) -> Routes:
+def _alone(frame: pd.DataFrame) -> Routes:
     """Routes of a bare table: what it does not say is taken from its rows."""
     stacks = [stack for stack in _STACKS if (frame["stack"] == stack).any()]
     by_stack = {stack: frame[frame["stack"] == stack] for stack in stacks}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -74,6 +74,12 @@ class Routes:
     def to_frame(self) -> pd.DataFrame:
         """The tidy table, as described above, to do with as one likes."""
         return self.frame.copy()
+
+    def only(self, tasks: Sequence[Task]) -> Routes:
+        """The routes of some of the tasks; sentences keep their numbers."""
+        named = set(map(str, tasks))
+        frame = self.frame[self.frame["task"].astype(str).isin(named)].reset_index(drop=True)
+        return replace(self, frame=frame, tasks=tuple(t for t in self.tasks if str(t) in named))
 
     def __add__(self, other: Routes) -> Routes:
         """Both together; the sentences of `other` are numbered on."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from workbench.arguments import as_one
+from workbench.errors import WorkbenchError
 from workbench.routing.trace import Routes
 from workbench.wording import counted
 
@@ -59,6 +60,35 @@ class Usage:
             }
         )
 
+    def only(
+        self,
+        tasks: Sequence[str] | None = None,
+        layers: Sequence[tuple[str, int]] | None = None,
+    ) -> Usage:
+        """The usage of some of the tasks and layers, in the order in which they are given; default all.
+
+        Raises:
+            WorkbenchError: there is no such task or layer here.
+        """
+        rows = _places(self.tasks, tasks, "task")
+        columns = _places(self.layers, layers, "layer")
+        arrays = {
+            name: getattr(self, name)[np.ix_(rows, columns)]
+            for name in ("counts", "weights", "firsts", "first_weights", "tokens")
+        }
+        return replace(
+            self,
+            **arrays,
+            tasks=tuple(self.tasks[i] for i in rows),
+            layers=tuple(self.layers[i] for i in columns),
+            experts=tuple(self.experts[i] for i in columns),
+        )
+
+    def top_k(self, stack: str, layer: int) -> int:
+        """Experts that a token of one layer chooses."""
+        place = self.layers.index((stack, layer))
+        return max(1, round(self.counts[:, place].sum() / max(1, self.tokens[:, place].sum())))
+
     def to_json(self) -> str:
         """The table as JSON: one object with the network's name, the tasks, layers and, for each, by expert: share and
         gate (at any rank), first and first_gate (ranked first); all over the tokens of the task.
@@ -94,6 +124,18 @@ class Usage:
                 }
             )
         return json.dumps(table, indent=2)
+
+
+def _places(there: Sequence[Any], wanted: Sequence[Any] | None, noun: str) -> list[int]:
+    """Where each of `wanted` is among those that are there."""
+    if wanted is None:
+        return list(range(len(there)))
+    for one in wanted:
+        if one not in there:
+            raise WorkbenchError(
+                f"There is no {noun} {one} in this usage, only {', '.join(map(str, there))}."
+            )
+    return [there.index(one) for one in wanted]
 
 
 def layers_in_words(experts: Sequence[int]) -> str:
