@@ -134,11 +134,29 @@ def test_differences_are_drawn_by_direction_with_the_mean_last() -> None:
     svg = vl_convert.vegalite_to_svg(chart)
     assert svg.index("English → German") < svg.index("Mean")
     assert "chrF++ against a" in svg
+    assert ">0</text>" in svg and ">+0</text>" not in svg
     # The baseline keeps its colour, and has no place in the legend.
     assert chart["layer"][1]["encoding"]["color"]["scale"]["domain"] == ["a", "b"]
     assert chart["layer"][1]["encoding"]["color"]["legend"]["values"] == ["b"]
     with pytest.raises(WorkbenchError, match="no difference in BLEU"):
         difference_chart(DIFFERENCES, "BLEU", ["a", "b"])
+
+
+def test_long_words_are_broken_into_lines_that_a_phone_has_room_for() -> None:
+    name = "captions-task-moe-extracted-eng_Latn-deu_Latn@ctranslate2-int8"
+    conditions = "English → German, 220 sentences, batch 8, beam 4, float32, cpu (2 threads)"
+    chart = quality_against_latency(
+        POINTS.assign(system=["a", name]), "BLEU", f"{conditions}\nnext"
+    )
+    specification = chart.to_dict()
+    subtitle = specification["title"]["subtitle"]
+    assert " ".join(subtitle).startswith(f"{conditions} next Dashed")
+    assert max(map(len, subtitle)) <= 62 and "next" in subtitle
+    svg = vl_convert.vegalite_to_svg(specification)
+    shown = re.findall(r">([^<>]*)</t(?:ext|span)>", svg)
+    assert "captions-task-moe-extracted-" in shown and "…" not in svg
+    title = token_strip(ROUTES.assign(task="eng_Latn-knc_Arab"), "encoder").to_dict()["title"]
+    assert len(title["text"]) == 2
 
 
 def test_equal_scores_have_room_around_them() -> None:
@@ -162,7 +180,7 @@ def test_the_heat_map_is_in_the_order_that_is_asked_for() -> None:
     x, y = (specification["layer"][0]["encoding"][axis]["sort"] for axis in ("x", "y"))
     assert x == [0, 1, 2]
     assert y == ["English → German", "English → French"]
-    assert specification["title"]["subtitle"].endswith(
+    assert " ".join(specification["title"]["subtitle"]).endswith(
         "by chance 50% per expert; the 3 most used are shown"
     )
     (rows,) = specification["datasets"].values()

@@ -115,6 +115,7 @@ def test_experts_chosen_together_and_their_chance() -> None:
     assert "empty rows: chosen by none" in drawn(chart)
     (rows,) = chart.to_dict()["datasets"].values()
     assert {row["expert"] for row in rows} == {0, 1}
+    assert chart.to_dict()["layer"][0]["encoding"]["y"]["axis"]["labelOverlap"] is True
     with pytest.raises(WorkbenchError, match="several experts"):
         coactivation_map(TOGETHER, "decoder", 1, 2)
 
@@ -145,21 +146,46 @@ def test_a_figure_is_written_in_every_form(form: str) -> None:
     if form == "png":  # 144 pixels an inch, in pixels a metre
         assert int.from_bytes(written[written.index(b"pHYs") + 4 :][:4]) == 5669
     if form == "json":
-        assert json.loads(written)["vconcat"][1]["mark"]["text"] == line
-        alt.Chart.from_json(json.dumps(json.loads(written)["vconcat"][0]))  # a chart still
+        assert json.loads(written)["concat"][1]["mark"]["text"] == line
+        assert isinstance(alt.Chart.from_json(written.decode()), alt.ConcatChart)  # valid
     if form == "csv":
         assert "رجل" in written.decode()
 
 
+CODES = [language.code for language in LANGUAGES if language.code != "eng_Latn"][:100]
+MANY = tuple(f"eng_Latn-{code}" for code in CODES) + tuple(f"{c}-eng_Latn" for c in CODES)
+
+
+def test_more_tasks_than_a_legend_names_have_none() -> None:
+    points = pd.DataFrame({"sentence": range(200), "task": MANY, "x": 0.0, "y": 0.0})
+    chart = sentence_map(points.assign(source="", translation=""), "encoder", 1).to_dict()
+    assert chart["encoding"]["color"]["legend"] is chart["encoding"]["shape"]["legend"] is None
+    assert chart["title"]["subtitle"][-1].startswith("200 tasks, too many for a legend")
+
+
 def test_two_hundred_tasks_are_drawn_whole() -> None:
-    codes = [language.code for language in LANGUAGES if language.code != "eng_Latn"][:100]
-    tasks = tuple(f"eng_Latn-{code}" for code in codes) + tuple(f"{c}-eng_Latn" for c in codes)
+    tasks = MANY
     made = np.random.default_rng(0).random((200, 200))
     divergence = (made + made.T) / 2
     np.fill_diagonal(divergence, 0)
     table = pairs(divergence, tasks)
     written = json.loads(export(task_similarity_map(table, "decoder", 1), table, "", "json"))
     assert max(map(len, written["datasets"].values())) == 40_000
+
+
+def test_a_long_line_of_provenance_is_broken() -> None:
+    line = provenance_line(
+        "a-name-" * 6, "captions: references of 220 sentences in each of 14 tasks"
+    )
+    written = json.loads(export(sentence_map(POINTS, "encoder", 1), POINTS, line, "json"))
+    below = written["concat"][1]
+    assert " ".join(below["mark"]["text"]) == line and below["height"] == 24
+    assert max(map(len, below["mark"]["text"])) <= 104
+
+
+def test_no_expression_of_an_exported_figure_asks_for_a_width_that_it_does_not_know() -> None:
+    written = export(sentence_map(POINTS, "encoder", 1), POINTS, "", "json").decode()
+    assert '"460 < 420 ? 1 : 2"' in written and "width <" not in written
 
 
 def test_an_unknown_form_is_named() -> None:
@@ -192,7 +218,7 @@ def test_ribbons_of_a_flow_begin_and_end_where_their_experts_are() -> None:
             assert bar["y"] - 1e-9 <= point["y"] < point["y2"] <= bar["y2"] + 1e-9
     heights = (ribbons["y2"] - ribbons["y"]).groupby(ribbons["ribbon"]).first()
     assert heights.sum() == pytest.approx(1)
-    subtitle = specification["title"]["subtitle"]
+    subtitle = " ".join(specification["title"]["subtitle"])
     assert subtitle == "First choices. A choice tells 0.70 bits of the next; shuffled 0.01"
     assert drawn(flow_chart(flow(3), "encoder")).count("<path") >= 9 + 6
 
@@ -202,6 +228,6 @@ def test_of_very_many_ribbons_the_widest_are_drawn() -> None:
     (ribbons,) = (rows for rows in specification["datasets"].values() if "ribbon" in rows[0])
     names = {row["ribbon"] for row in ribbons}
     assert len(names) == MOST and all(f"1 {i} {i}" in names for i in range(20))
-    assert f"{MOST} widest" in specification["title"]["subtitle"][1]
+    assert f"{MOST} widest" in specification["title"]["subtitle"][-1]
     with pytest.raises(WorkbenchError, match="the decoder has fewer"):
         flow_chart(flow(3), "decoder")

@@ -31,7 +31,7 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
     shown = frame[(frame["expert"] != frame["other"]) & frame["share"].notna()]
     base = alt.Chart(shown).encode(
         x=alt.X("other:O", title="Also chosen", axis=theme.expert_axis(), scale=places),
-        y=alt.Y("expert:O", title="Expert", axis=theme.row_axis(), scale=places),
+        y=alt.Y("expert:O", title="Expert", axis=theme.expert_rows(), scale=places),
         tooltip=[
             alt.Tooltip("expert:O", title="Expert"),
             alt.Tooltip("other:O", title="Also chosen"),
@@ -39,7 +39,7 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
             alt.Tooltip("tokens:Q", title="Tokens with both", format=","),
         ],
     )
-    cells = base.mark_rect(cornerRadius=2).encode(
+    cells = base.mark_rect(cornerRadius=theme.corners(experts)).encode(
         color=theme.share_colour("Share of the expert's tokens")
     )
     numbers = theme.share_numbers(base, experts)

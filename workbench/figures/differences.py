@@ -54,7 +54,13 @@ def difference_chart(table: pd.DataFrame, metric: str, systems: Sequence[str]) -
         "low:Q",
         title=f"Difference in {name}, points",
         scale=alt.Scale(domain=[least - room, most + room], nice=False),
-        axis=alt.Axis(grid=True, gridOpacity=0.4, tickCount=6, format="+.1~f"),
+        axis=alt.Axis(
+            grid=True,
+            gridOpacity=0.4,
+            tickCount=6,
+            format="+.1~f",
+            labelExpr="datum.value ? datum.label : '0'",
+        ),
     )
     intervals = base.mark_rule(strokeWidth=2).encode(x=reach, x2="high:Q")
     points = base.mark_point(filled=True, size=90, opacity=1).encode(

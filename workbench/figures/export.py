@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,6 +17,7 @@ from workbench.figures import theme
 
 #: What a figure can be written as.
 FORMATS = ("svg", "pdf", "png", "csv", "json")
+_LINE = 104  # characters of a line of provenance: as wide as a figure without cells across
 _PPI = 144  # of a PNG, which says so: two pixels for one of the figure
 
 
@@ -53,7 +56,9 @@ def with_provenance(specification: dict[str, Any], provenance: str) -> dict[str,
     if "title" in inner:  # else it would stand between a legend and the plot
         outer["title"] = inner.pop("title") | {"frame": "bounds"}
     if "width" in inner:  # inside another figure no expression knows its own as `width`
-        inner = json.loads(json.dumps(inner).replace('"width / ', f'"{inner["width"]} / '))
+        known = re.sub(r'("expr": ")width\b', rf"\g<1>{inner['width']}", json.dumps(inner))
+        inner = json.loads(known)
+    lines = textwrap.wrap(provenance, _LINE, break_on_hyphens=False)
     line = {
         "data": {"values": [{}]},
         "mark": {
@@ -62,17 +67,18 @@ def with_provenance(specification: dict[str, Any], provenance: str) -> dict[str,
             "baseline": "top",
             "x": 0,
             "y": 0,
-            "text": provenance,
+            "text": lines if len(lines) > 1 else provenance,
             "fontSize": 9,
             "color": theme.FAINT,
         },
         "width": 1,
-        "height": 12,
+        "height": 12 * max(1, len(lines)),
     }
     return {
         **outer,
         "background": "white",
-        "vconcat": [inner, line],
+        "concat": [inner, line],
+        "columns": 1,
         "align": "none",
         "spacing": 14,
     }

@@ -9,7 +9,8 @@ import pandas as pd
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
 
-_GAP = 0.012  # between experts, of the tokens of a layer
+#: Between experts, of the tokens of a layer, and all of these of one layer together at most.
+_GAP, _GAPS = 0.012, 0.3
 _WIDTH = 0.03  # of an expert's bar, of the way from layer to layer
 _STEPS = 12  # points along a ribbon
 _NAMED = 0.03  # of the tokens, what a bar needs for its number
@@ -115,11 +116,11 @@ def _geometry(frame: pd.DataFrame, layers: list[int]) -> tuple[pd.DataFrame, pd.
         side = ("next_layer", "next_expert") if last else ("layer", "expert")
         tokens = frame[frame[side[0]] == layer].groupby(side[1])["tokens"].sum()
         total = tokens.sum()
-        high, top = {}, 0.0
+        high, top, gap = {}, 0.0, min(_GAP, _GAPS / len(tokens))
         for expert, count in tokens.items():
             high[int(expert)] = top
             bars.append((place, layer, int(expert), int(count), top, top + count / total))
-            top += count / total + _GAP
+            top += count / total + gap
         tops.append(high)
     blocks = pd.DataFrame(bars, columns=["place", "layer", "expert", "tokens", "y", "y2"])
     blocks = blocks.assign(

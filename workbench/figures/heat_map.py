@@ -66,7 +66,8 @@ def expert_heat_map(
             scale=alt.Scale(paddingInner=_GAP),
         ),
     )
-    cells = base.mark_rect(cornerRadius=2).encode(
+    shown = len(columns)
+    cells = base.mark_rect(cornerRadius=theme.corners(shown)).encode(
         color=theme.share_colour("Share of tokens"),
         tooltip=[
             alt.Tooltip("direction:N", title="Task"),
@@ -76,7 +77,6 @@ def expert_heat_map(
             alt.Tooltip("tokens:Q", title="Tokens", format=","),
         ],
     )
-    shown = len(columns)
     numbers = theme.share_numbers(base, shown)
     some = f"; the {shown} most used are shown" if shown < total else ""
     return theme.styled(

@@ -14,6 +14,7 @@ BRUSH = "brush"
 _FILLED = [
     shape for shape in theme.SHAPES if shape not in ("stroke", "wedge")
 ]  # those with an area
+_NAMED = 30  # tasks that a legend has room for
 
 
 def sentence_map(
@@ -34,11 +35,16 @@ def sentence_map(
     # Drawn in no order of tasks, else the last would hide those that lie below it.
     frame = frame.sample(frac=1, random_state=0)
     bare = alt.Axis(labels=False, grid=False, title=None)
+    named = len(names) <= _NAMED
+    legend = theme.name_legend(names, symbolOpacity=1) if named else None
+    reading = (
+        "UMAP of their mean gates: near means alike, directions and far distances mean nothing"
+    )
     colour = alt.Color(
         "direction:N",
         title=None,
         scale=alt.Scale(domain=names, range=[theme.category(i) for i in range(len(names))]),
-        legend=alt.Legend(orient="top", columns=2, labelLimit=260, symbolOpacity=1),
+        legend=legend,
     )
     chart = (
         alt.Chart(frame)
@@ -54,6 +60,7 @@ def sentence_map(
                     domain=names,
                     range=[_FILLED[i % len(_FILLED)] for i in range(len(names))],
                 ),
+                legend=legend,
             ),
             opacity=alt.value(0.75),
             tooltip=[
@@ -72,7 +79,9 @@ def sentence_map(
         chart.properties(
             title=theme.title(
                 f"{stack.capitalize()} layer {layer}: sentences by the experts they use",
-                "UMAP of their mean gates: near means alike, directions and far distances mean nothing",
+                reading
+                if named
+                else f"{reading}\n{len(names)} tasks, too many for a legend: the numbers name them",
             ),
             width=theme.WIDTH,
             height=420,

@@ -86,7 +86,7 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
             y2="y2:Q",
             color=alt.Color(
                 "similarity:Q",
-                title="Similarity (1: alike, 0: no expert shared)",
+                title="Similarity (0: no expert shared)",
                 scale=alt.Scale(scheme=theme.SEQUENTIAL, domain=[0, 1]),
                 legend=theme.gradient_legend(values=[0, 0.5, 1], titleLimit=320),
             ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -37,6 +39,10 @@ WIDTH: Final = 460
 NUMBERED: Final = 48
 _NUMBER = 30  # pixels that a number needs
 _CELL, _NARROWEST, _WIDEST = 34, 300, 900
+#: Characters of a line of a title, a subtitle and a legend of names or of systems, to fit the 330 pixels of a phone.
+_TITLE_LINE, _SUBTITLE_LINE, _NAME_LINE, _SYSTEM_LINE = 52, 62, 34, 28
+#: Columns of a legend: two, and one where a column of a page is narrow.
+LEGEND_COLUMNS: Final = alt.ExprRef("width < 420 ? 1 : 2")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 
 
@@ -78,6 +84,16 @@ def row_axis() -> alt.Axis:
     return alt.Axis(labelFlush=False)
 
 
+def expert_rows() -> alt.Axis:
+    """Experts down, some numbers left out where they would touch."""
+    return alt.Axis(labelFlush=False, labelOverlap=True, labelSeparation=2)
+
+
+def corners(cells: int) -> int:
+    """How round the corners of cells are, so many across, in pixels: none of those as small as dots."""
+    return 2 if cells <= NUMBERED else 0
+
+
 def gradient_legend(**more: Any) -> alt.Legend:
     """The legend of a colour scale, above the plot."""
     return alt.Legend(
@@ -92,7 +108,7 @@ def system_colour(names: Sequence[str], **legend: Any) -> alt.Color:
         "system:N",
         title=None,
         scale=alt.Scale(domain=list(names), range=colours),
-        legend=_system_legend(legend),
+        legend=name_legend(names, 1, _SYSTEM_LINE, symbolSize=90, **legend),
     )
 
 
@@ -105,12 +121,22 @@ def system_shape(names: Sequence[str], **legend: Any) -> alt.Shape:
         "system:N",
         title=None,
         scale=alt.Scale(domain=list(names), range=shapes),
-        legend=_system_legend(legend),
+        legend=name_legend(names, 1, _SYSTEM_LINE, symbolSize=90, **legend),
     )
 
 
-def _system_legend(more: dict[str, Any]) -> alt.Legend:
-    return alt.Legend(orient="top", columns=1, labelLimit=260, symbolSize=90, **more)
+def name_legend(
+    names: Sequence[str],
+    columns: int | alt.ExprRef = LEGEND_COLUMNS,
+    longest: int = _NAME_LINE,
+    **more: Any,
+) -> alt.Legend:
+    """A legend above the plot, its names in full: those of more characters than `longest` are broken into lines."""
+    broken = {name: textwrap.wrap(name, longest) for name in names if len(name) > longest}
+    label = f"{json.dumps(broken)}[datum.label] || datum.label" if broken else alt.Undefined
+    return alt.Legend(
+        orient="top", columns=columns, labelLimit=0, rowPadding=2, labelExpr=label, **more
+    )
 
 
 def share_colour(what: str) -> alt.Color:
@@ -135,16 +161,30 @@ def share_numbers(base: alt.Chart, cells: int) -> alt.Chart:
 
 
 def title(text: str, subtitle: str = "") -> dict[str, Any]:
-    """A chart's title: what is shown over what, and below it, in one line or several, how to read it."""
-    found: dict[str, Any] = {"text": text, "anchor": "start", "fontSize": 14, "offset": 10}
+    """A chart's title: what is shown over what, and below it how to read it; what is long is broken into lines."""
+    found: dict[str, Any] = {
+        "text": _lines(text, _TITLE_LINE),
+        "anchor": "start",
+        "fontSize": 14,
+        "offset": 10,
+    }
     if subtitle:
         found |= {
-            "subtitle": subtitle.split("\n") if "\n" in subtitle else subtitle,
+            "subtitle": _lines(subtitle, _SUBTITLE_LINE),
             "subtitleFontSize": 12,
             "subtitlePadding": 4,
             "subtitleColor": FAINT,
         }
     return found
+
+
+def _lines(text: str, longest: int) -> str | list[str]:
+    lines = [
+        line
+        for paragraph in text.split("\n")
+        for line in textwrap.wrap(paragraph, longest, break_on_hyphens=False)
+    ]
+    return lines if len(lines) > 1 else text
 
 
 def styled(chart: Any) -> Any:

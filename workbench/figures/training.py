@@ -174,7 +174,7 @@ def expert_load_chart(load: pd.DataFrame, stack: str, layer: int) -> alt.Chart:
             y=alt.Y(
                 "expert:O",
                 title="Expert",
-                axis=alt.Axis(labelFlush=False, labelOverlap=True, labelSeparation=2),
+                axis=theme.expert_rows(),
             ),
             color=theme.share_colour("Share of tokens"),
             tooltip=[
@@ -277,13 +277,7 @@ def _series(column: str, names: Sequence[str]) -> tuple[alt.Color, alt.StrokeDas
             domain=list(names), range=[marks[i % len(marks)] for i in range(len(names))]
         )
 
-    legend = alt.Legend(
-        orient="top",
-        columns=_LEGEND_COLUMNS,
-        labelLimit=260,
-        symbolOpacity=1,
-        symbolStrokeWidth=0,
-    )
+    legend = theme.name_legend(names, symbolOpacity=1, symbolStrokeWidth=0)
     of = f"{column}:N"
     return (
         alt.Color(of, title=None, scale=scale(theme.CATEGORIES), legend=legend),
