@@ -19,6 +19,9 @@ from workbench.tasks import Task, parse_task
 from workbench.training.recipe_file import RecipeError, read_table, with_settings
 from workbench.training.stacks import RoutingName, routed_stack
 
+#: Of whole numbers: what fits into the int32 of arrays and counters. And layers of a stack, far beyond any use.
+_LARGEST, _DEEPEST = 2**31 - 1, 1000
+
 
 @dataclass(frozen=True)
 class DataRecipe:
@@ -74,7 +77,8 @@ class ObjectiveRecipe:
     learning_rate: float = 2e-3  # at its highest
     schedule: Literal["constant", "linear", "inverse_sqrt"] = "linear"  # after the warm-up
     warmup_steps: int = 500
-    clip: float = 1.0  # largest global norm of the gradient
+    # Largest global norm of the gradient; with adafactor, largest root mean square of an array's update.
+    clip: float = 1.0
     weight_decay: float = 0.0  # adam's, decoupled (AdamW)
     compute: Literal["float32", "bfloat16"] = (
         "float32"  # routers and the weights kept are always float32
@@ -140,6 +144,7 @@ class Recipe:
         data, model, objective = self.data, self.model, self.objective
         checks = [
             (len(data.languages) >= 2, "data.languages: at least two languages are needed"),
+            (data.vocabulary >= 1, "data.vocabulary: must be at least 1"),
             (data.temperature > 0, "data.temperature: must be above 0"),
             (data.tokenizer_temperature > 0, "data.tokenizer_temperature: must be above 0"),
             (data.tokenizer_lines >= 0, "data.tokenizer_lines: must not be below 0"),
@@ -162,9 +167,21 @@ class Recipe:
                 bool(data.buckets) and data.batch_tokens >= data.buckets[-1],
                 "data.batch_tokens: must hold one sentence of the longest bucket",
             ),
+            (model.d_model >= 1, "model.d_model: must be at least 1"),
             (model.d_model % max(1, model.heads) == 0, "model.heads: must divide model.d_model"),
+            (
+                max(model.encoder_layers, model.decoder_layers) <= _DEEPEST,
+                f"model.encoder_layers, model.decoder_layers: must be at most {_DEEPEST}",
+            ),
             (model.sparse_step >= 1, "model.sparse_step: must be at least 1"),
             (1 <= model.top_k <= model.experts, "model.top_k: must be from 1 to model.experts"),
+            (objective.learning_rate > 0, "objective.learning_rate: must be above 0"),
+            (objective.warmup_steps >= 0, "objective.warmup_steps: must not be below 0"),
+            (objective.clip > 0, "objective.clip: must be above 0"),
+            (
+                min(objective.load_balance, objective.router_z) >= 0,
+                "objective.load_balance, objective.router_z: must not be below 0",
+            ),
             (0 <= objective.dropout < 1, "objective.dropout: must be from 0 to below 1"),
             (objective.capacity_factor >= 0, "objective.capacity_factor: must not be below 0"),
             (
@@ -183,6 +200,8 @@ class Recipe:
             ),
             (objective.accumulate >= 1, "objective.accumulate: must be at least 1"),
             (self.run.steps >= 1, "run.steps: must be at least 1"),
+            (self.run.seed >= 0, "run.seed: must not be below 0"),
+            (self.run.valid_sentences >= 1, "run.valid_sentences: must be at least 1"),
             (
                 self.run.start_parts == "all" or bool(self.run.start_from),
                 "run.start_parts: needs run.start_from",
@@ -365,6 +384,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return _finite(value, name)
     if type(value) is not hint:
         raise RecipeError(f"{name} must be of type {hint.__name__}, got {value!r}.")
+    if hint is int and abs(value) > _LARGEST:
+        raise RecipeError(f"{name} must be at most {_LARGEST:,}, got {value:,}.")
     return value
 
 
