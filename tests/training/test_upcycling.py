@@ -1,5 +1,7 @@
 """Upcycling: a network with experts that says what the dense one says, before any training."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +111,29 @@ def test_networks_of_other_shapes_cannot_be_a_start():
         start_from(dense, translator("token", "target").network, 0.5)
     with pytest.raises(WorkbenchError, match="embeddings of shape"):
         start_from(network(config(vocabulary=510)), translator("dense", "dense").network, 0.5)
+    other_heads = network(config(StackConfig(2, (24, 24))))
+    with pytest.raises(
+        WorkbenchError, match=r"encoder has 4 attention heads: the recipe's has 2\."
+    ):
+        start_from(other_heads, dense, 0.5)
+
+
+def test_experts_of_other_tasks_are_no_start():
+    """As many rows in the router, but of other languages: each would begin with another one's experts."""
+    shape = config("token", "target")
+    routed = network(shape)
+    router = shape.decoder.router
+    keys = tuple(sorted(key.replace("fra", "spa") for key in router.keys))
+    for change, says in (
+        ({"keys": keys}, r"target \(ces_Latn.*spa_Latn\), from one .* chosen by target \(.*fra_"),
+        ({"granularity": "token", "task_key": None, "keys": ()}, "token, from one .* by target"),
+    ):
+        decoder = dataclasses.replace(shape.decoder, router=dataclasses.replace(router, **change))
+        made = network(dataclasses.replace(shape, decoder=decoder))
+        with pytest.raises(WorkbenchError, match=f"Cannot start the decoder, .* by {says}"):
+            start_from(made, routed, 0.5)
+    sentence = network(config("sentence", "target"))
+    start_from(sentence, routed, 0.5)  # the same gate, which looks at something else
 
 
 @pytest.mark.parametrize(

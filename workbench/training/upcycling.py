@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from workbench.checkpoint.model_card import split_card, usage
-from workbench.config import ConfigError, ModelConfig
+from workbench.config import ConfigError, ModelConfig, RouterConfig, StackConfig
 from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
@@ -140,9 +140,12 @@ def start_from(
     keep their random start, other ones in each expert: copies that always work together would stay copies.
 
     Raises:
-        WorkbenchError: the two networks differ in anything but experts and routers.
+        WorkbenchError: the two networks differ in anything but experts and routers, or both have experts and
+            different tasks that choose them.
     """
+    _copy_embedding(network, trained)
     for stack, new_stack, old_stack in _stacks(network, trained):
+        _check_choice(stack, getattr(network.config, stack), getattr(trained.config, stack))
         pairs: Any = zip(new_stack.layers, old_stack.layers, strict=True)
         for index, (new, old) in enumerate(pairs):
             if isinstance(new.ffn, ExpertFeedForward) and isinstance(old.ffn, FeedForward):
@@ -158,7 +161,6 @@ def start_from(
                 if hasattr(new, name):
                     _copy(getattr(new, name), getattr(old, name), f"{stack} layer {index} {name}")
         _copy(new_stack.layer_norm, old_stack.layer_norm, f"{stack} norm")
-    _copy_embedding(network, trained)
 
 
 def spread_tasks(network: TranslationNetwork) -> None:
@@ -176,6 +178,25 @@ def spread_tasks(network: TranslationNetwork) -> None:
             if isinstance(layer.ffn, ExpertFeedForward):
                 experts = layer.ffn.router.experts
                 layer.ffn.router.prefer(even_assignment(router.keys, experts, router.top_k))
+
+
+def _check_choice(stack: str, new: StackConfig, old: StackConfig) -> None:
+    """Refuse rows of a task router, or experts by hand, that would become those of other tasks."""
+    routers = [shape.router for shape in (new, old) if shape.router is not None]
+    tasks = {(router.task_key, router.keys, router.assignment) for router in routers}
+    if len(tasks) == 2:
+        words = [_choice(router) for router in routers]
+        raise WorkbenchError(
+            f"Cannot start the {stack}, whose experts are chosen by {words[0]}, from one whose experts are chosen"
+            f" by {words[1]}."
+        )
+
+
+def _choice(router: RouterConfig) -> str:
+    if router.task_key is None:
+        return router.granularity
+    by_hand = ", by hand" if router.assignment else ""
+    return f"{router.task_key} ({', '.join(router.keys)}{by_hand})"
 
 
 def _copy(new: nnx.Module, old: nnx.Module, where: str) -> None:
@@ -216,7 +237,7 @@ def start_from_non_experts(network: TranslationNetwork, trained: TranslationNetw
     is made of experts in either network keeps its random start, whatever the other one has in its place.
 
     Raises:
-        WorkbenchError: the two networks differ in depth, width or vocabulary.
+        WorkbenchError: the two networks differ in depth, width, attention heads or vocabulary.
     """
     _copy_embedding(network, trained)
     taken, fresh = ["embedding"], []
@@ -241,13 +262,19 @@ def start_from_non_experts(network: TranslationNetwork, trained: TranslationNetw
 def _stacks(
     network: TranslationNetwork, trained: TranslationNetwork
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Name, new and old stack of the encoder and of the decoder, which must be equally deep."""
+    """Name, new and old stack of the encoder and of the decoder, which must be equally deep and have equal heads."""
     for name in ("encoder", "decoder"):
         new, old = getattr(network, name), getattr(trained, name)
         if len(new.layers) != len(old.layers):
             raise WorkbenchError(
                 f"Cannot start from a network with {len(old.layers)} {name} layers: the recipe's has"
                 f" {len(new.layers)}."
+            )
+        heads = [getattr(each.config, name).heads for each in (network, trained)]
+        if heads[0] != heads[1]:
+            raise WorkbenchError(
+                f"Cannot start from a network whose {name} has {heads[1]} attention heads: the recipe's has"
+                f" {heads[0]}."
             )
         yield name, new, old
 
