@@ -211,7 +211,7 @@ if not routed:
     )
 strange: list[str] = []
 offered = WHOSE | SAVED if routed else SAVED
-where = choose_one(st, "Text", "whose-text", offered, segmented=True, strange=strange)
+where = choose_one(st, "Look at", "whose-text", offered, segmented=True, strange=strange)
 found = open_saved(strange) if where == "file" else trace(routed, where, strange)
 if found is not None:
     show(found)

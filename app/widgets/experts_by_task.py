@@ -25,8 +25,9 @@ from workbench.routing.specialization import specialization
 from workbench.routing.trace import Routes
 
 MOST_EXPERTS = (8, 16, 32, 64)
-#: Layers that are drawn unless one asks for others: with more the first and the last of each stack.
-MOST_LAYERS = 4
+#: Layers that are drawn unless one asks for others: with more the first and the last of each stack, and fewer of them
+#: where they have more cells than a browser draws in a few seconds.
+MOST_LAYERS, MOST_CELLS = 4, 30_000
 
 TASK_ORDERS = {
     "given": "As listed",
@@ -111,6 +112,8 @@ def _choose_layers(routing: Routing) -> list[tuple[str, int]]:
     stacks = dict.fromkeys(stack for stack, _ in layers)
     ends = [[name for name, place in places.items() if place[0] == stack] for stack in stacks]
     default = [name for names in ends for name in dict.fromkeys((names[0], names[-1]))]
+    cells = len(routing.usage.tasks) * max(len(routing.usage.tasks), max(routing.usage.experts))
+    default = default[: max(1, MOST_CELLS // cells)]
     begin_many("layers", list(places), default)
     chosen = st.multiselect(
         f"Layers, of {len(layers)} with experts",

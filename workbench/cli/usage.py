@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     layers = specialization(routes)
     # A table without NaN, which JSON does not have.
     rows = json.loads(layers.to_json(orient="records"))
-    text = json.dumps({**json.loads(usage.to_json()), "specialization": rows}, indent=2)
+    text = json.dumps({**json.loads(usage.to_json()), "specialization": rows})
     if args.output:
         with whole_file(args.output) as place:
             place.write_text(text + "\n", encoding="utf-8")

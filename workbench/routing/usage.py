@@ -123,7 +123,7 @@ class Usage:
                     },
                 }
             )
-        return json.dumps(table, indent=2)
+        return json.dumps(table)
 
 
 def _places(there: Sequence[Any], wanted: Sequence[Any] | None, noun: str) -> list[int]:
