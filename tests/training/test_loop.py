@@ -283,6 +283,13 @@ def test_a_disk_that_is_too_small_is_refused_before_any_step(data, tmp_path, mon
         train(recipe_from(table(data)), tmp_path)
 
 
+def test_a_start_that_is_nowhere_is_named_with_its_key(data, tmp_path):
+    recipe = recipe_from(table(data, start_from="no-trunk"))
+    with pytest.raises(WorkbenchError, match=r"run\.start_from: There is no .*from the recipe's dir"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_metrics_file_cut_short_by_a_kill_is_read_to_the_cut(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1, "nats": 2.0}\n{"step": 2, "na')

@@ -49,6 +49,22 @@ def test_a_base_that_cannot_be_read_is_named_with_who_wants_it(tmp_path):
         read_table(top)
 
 
+def test_a_path_that_leads_nowhere_from_here_is_taken_from_its_recipe(tmp_path, monkeypatch):
+    for place in ("here/text", "recipes/text", "recipes/start", "recipes/grid"):
+        (tmp_path / place).mkdir(parents=True)
+    write(
+        tmp_path / "recipes/base.toml",
+        'name = "it"\n[data]\ndirectory = "text"\ntokenizer = "none"\n[run]\nstart_from = "start"',
+    )
+    write(tmp_path / "recipes/grid/top.toml", 'extends = "../base.toml"')
+    monkeypatch.chdir(tmp_path / "here")
+    found = read_table("../recipes/grid/top.toml")
+    assert found["data"] == {"directory": "text", "tokenizer": "none"}
+    assert found["run"]["start_from"] == "../recipes/grid/../start"
+    monkeypatch.chdir(tmp_path)
+    assert read_table("recipes/base.toml")["data"]["directory"] == "recipes/text"
+
+
 def test_settings_replace_values_of_any_type():
     table = {"name": "it", "run": {"steps": 1, "seed": 2}}
     found = with_settings(

@@ -105,7 +105,7 @@ def _train(
     check_no_checkpoint(output)
     before = _check_recipe(recipe, output)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
-    start = Translator.load(recipe.run.start_from) if recipe.run.start_from else None
+    start = _start(recipe.run.start_from) if recipe.run.start_from else None
     text = _read(recipe, start, output)
     tokenizer, config = text.tokenizer, text.config
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
@@ -249,6 +249,21 @@ def _check_recipe(recipe: Recipe, output: Path) -> Recipe | None:
     if is_first() and not same:
         shutil.rmtree(output / "tokenizer", ignore_errors=True)
     return None
+
+
+def _start(path: str) -> Translator:
+    """The checkpoint that the recipe names as its start.
+
+    Raises:
+        WorkbenchError: it cannot be read.
+    """
+    try:
+        return Translator.load(path)
+    except WorkbenchError as error:
+        where = "A path is looked for from here and from the recipe's directory."
+        raise WorkbenchError(
+            f"run.start_from: {error}{'' if Path(path).exists() else ' ' + where}"
+        ) from error
 
 
 def _compiling(recipe: Recipe) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from workbench.errors import WorkbenchError
 from workbench.training.metrics import read_metrics
 from workbench.training.recipe import Recipe, recipe_from, recipe_table
+from workbench.training.recipe_file import PATHS
 
-_PATHS = ("data.directory", "data.tokenizer", "run.start_from")
 #: Keys that may change while a run goes on: what is trained, and by what, stays as it was. A directory of text may
 #: have moved; `check_counts` sees whether it holds as much as before.
 FREE = ("name", "about", "data.directory", "run.log_every", "run.save_every", "run.mesh")
@@ -102,7 +102,7 @@ def recorded_recipe(metrics: Path) -> Recipe | None:
 
 
 def _same(key: str, old: Any, new: Any) -> bool:
-    if key in _PATHS and old and new:
+    if key in PATHS and old and new:
         return Path(old).resolve() == Path(new).resolve()
     return bool(old == new)
 

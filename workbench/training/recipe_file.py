@@ -12,6 +12,8 @@ from workbench.errors import WorkbenchError
 
 #: The key by which a file names the one that it changes.
 EXTENDS = "extends"
+#: Keys whose value is a path.
+PATHS = ("data.directory", "data.tokenizer", "run.start_from")
 
 
 class RecipeError(WorkbenchError):
@@ -22,7 +24,8 @@ def read_table(path: str | Path) -> dict[str, Any]:
     """The table in a TOML file, laid over that of the file which its key `extends` names, and so on.
 
     That name is relative to the file it stands in. Tables are merged key by key; any other value replaces the
-    one below it.
+    one below it. A path is taken from the working directory; one that leads nowhere from there, but does from the
+    directory of the file it stands in, from that.
 
     Raises:
         RecipeError: a file is missing, is not TOML, or extends itself in the end.
@@ -78,12 +81,25 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise RecipeError(f"Cannot read the recipe {path}{by}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}.") from error
+    table = _found(table, path.parent)
     base = table.pop(EXTENDS, None)
     if base is None:
         return table
     if not isinstance(base, str) or not base:
         raise RecipeError(f"{EXTENDS} in {path} must name another recipe's file, got {base!r}.")
     return _merged(_read(path.parent / base, (*above, path)), table)
+
+
+def _found(table: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """The table, its paths that exist only as seen from `directory` taken from there."""
+    for part, key in (path.split(".") for path in PATHS):
+        layer = table.get(part)
+        place = layer.get(key) if isinstance(layer, Mapping) else None
+        if isinstance(place, str) and place and not Path(place).exists():
+            beside = directory / place
+            if beside.exists():
+                table = _merged(table, {part: {key: str(beside)}})
+    return table
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
