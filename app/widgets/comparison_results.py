@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from html import escape
 from operator import add
@@ -14,9 +14,11 @@ import streamlit as st
 from app.widgets.charts import show_chart
 from app.widgets.measuring import Measured
 from app.widgets.search import search_in_words
+from workbench.evaluation.comparison import Comparison
 from workbench.evaluation.differences import MEAN
 from workbench.evaluation.quality import Scores, metric_in_words
 from workbench.evaluation.sentences import differing_sentences
+from workbench.evaluation.speed import Speed, Speeds
 from workbench.evaluation.testset import TestSet
 from workbench.figures.differences import difference_chart
 from workbench.figures.throughput import throughput_chart
@@ -73,8 +75,37 @@ def show_results(results: Sequence[Measured]) -> None:
         _speed(results, table, speeds, of)
     with sentences:
         _sentences(scores)
-    st.download_button(
-        "Table as CSV", table.to_csv(index=False), "compare.csv", icon=":material/download:"
+    whole = comparison(results, scores, changes, speeds)
+    files: dict[str, tuple[str, Callable[[], str]]] = {
+        "Table as CSV": ("compare.csv", lambda: table.to_csv(index=False)),
+        "Table as LaTeX": ("compare.tex", lambda: whole.render("latex")),
+        "All numbers as JSON": ("compare.json", lambda: whole.render("json")),
+    }
+    with st.container(horizontal=True):
+        for label, (name, make) in files.items():
+            st.download_button(label, make, name, icon=":material/download:", on_click="ignore")
+
+
+def comparison(
+    results: Sequence[Measured], scores: Scores, changes: pd.DataFrame, speeds: pd.DataFrame | None
+) -> Comparison:
+    """What was measured, as `workbench compare` gives it."""
+    numbers = {str(testset.task): i for i, testset in enumerate(scores.testsets)}
+    p_values = {
+        (str(row.system), numbers[str(row.task)], str(row.metric)): float(row.p_value)  # type: ignore[arg-type]
+        for row in changes.itertuples()
+        if row.task in numbers
+    }
+    timed = None
+    if speeds is not None:
+        timed = Speeds(tuple(Speed(**row) for row in speeds.to_dict("records")))  # type: ignore[misc]
+    return Comparison(
+        scores,
+        p_values,
+        timed,
+        {r.system: r.parameters for r in results},
+        {r.system: r.memory for r in results},
+        {r.system: r.disk for r in results},
     )
 
 
@@ -134,9 +165,9 @@ def _notes(
         )
     if speeds is not None:
         notes.append(
-            f"Time: {_conditions(speeds)}, {parse_task(str(speeds['task'].iloc[0])).label}, ×N: batch size; systems in"
-            " turns, tokenisation included, compiling apart. Taken beside this page and its browser: for figures,"
-            " `workbench bench`."
+            f"Time: {_conditions(speeds)}, {parse_task(str(speeds['task'].iloc[0])).label}, ×N: batch size; p50: the median"
+            " batch; sentences/s: over all batches. Systems in turns, tokenisation included, compiling apart. Taken beside"
+            " this page and its browser: for figures, `workbench bench`."
         )
     return " ".join(notes)
 

@@ -6,11 +6,13 @@ import json
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.jobs import Job
 from app.widgets import tokens
+from app.widgets.comparison_results import comparison
 from tests.models import EN_DE
 from workbench.decoding.translator import Translator
 from workbench.routing.gathering import gather_statistics
@@ -439,6 +441,12 @@ def test_systems_are_compared_in_several_directions_or_on_a_test_set_of_ones_own
     assert list(table["System"]) == systems
     means = second.differences[second.differences["task"] == "mean"].set_index("metric")["delta"]
     assert table["Δ BLEU"].iloc[1] == means["BLEU"] == pytest.approx(table["BLEU"].diff().iloc[1])
+    speeds = pd.concat([first.speeds, second.speeds])
+    whole = comparison(job.results, first.scores + second.scores, second.differences, speeds)
+    assert [speed["system"] for speed in whole.to_json()["speeds"]] == systems
+    assert "captions-distilled & deu\\_Latn-eng\\_Latn" in whole.render("latex")
+    p_values = second.differences.set_index(["task", "metric"])["p_value"]
+    assert whole.p_values["captions-distilled", 1, "BLEU"] == p_values[directions[1], "BLEU"]
     again = AppTest.from_file(str(PAGES / "compare.py"), default_timeout=120)  # loaded anew
     again.query_params.update({"directions": directions, "sizes": ["8"]})
     again.run()
