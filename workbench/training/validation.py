@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from workbench.training.batches import Batch, Direction, tokenise
 from workbench.training.filtering import Filter
 from workbench.training.objective import training_loss
 from workbench.training.recipe import Recipe
+from workbench.training.update import pad_rows
 
 
 class Validator:
@@ -30,8 +31,9 @@ class Validator:
     ) -> None:
         self._pairs = pairs.head(recipe.run.valid_sentences)
         longest = recipe.data.buckets[-1]
+        rows = min(recipe.run.valid_sentences, recipe.data.batch_tokens // longest)
         self._batches = {
-            str(direction.task): _one_batch(direction, longest, config)
+            str(direction.task): _batches(direction, rows, longest, config)
             for direction in tokenise(self._pairs, tokenizer, config, Filter(longest))
         }
         self._tokenizer, self._config, self._recipe = tokenizer, config, recipe
@@ -46,12 +48,18 @@ class Validator:
         """
         graph, parameters = nnx.split(network)
         if self._losses is None:
-            self._losses = jax.jit(
-                lambda parameters, batch: training_loss(
-                    nnx.merge(graph, parameters), batch, self._recipe.objective, None
-                )[1]["nats"]
-            )
-        nats = {task: float(self._losses(parameters, b)) for task, b in self._batches.items()}
+
+            def losses(parameters: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+                network = nnx.merge(graph, parameters)
+                parts = training_loss(network, batch, self._recipe.objective, None)[1]
+                return parts["nats"], parts["tokens"]
+
+            self._losses = jax.jit(losses)
+        nats = {}
+        for task, batches in self._batches.items():
+            check()
+            values, tokens = np.array([self._losses(parameters, batch) for batch in batches]).T
+            nats[task] = float(np.average(values, weights=tokens))
         translator = Translator("validation", self._config, self._tokenizer, network)
         bleu = {}
         for task in self._config.directions:
@@ -73,13 +81,15 @@ def _with_average(values: dict[str, float]) -> dict[str, float]:
     return {"average": round(float(np.mean(list(values.values()))), 4), **values}
 
 
-def _one_batch(direction: Direction, length: int, config: ModelConfig) -> Batch:
+def _batches(direction: Direction, rows: int, length: int, config: ModelConfig) -> list[Batch]:
+    """The direction's pairs in batches of so many rows, of which the last one may have padding."""
     count = len(direction.sources)
-    rows: Sequence[np.ndarray] = [
-        np.full((count, length), config.pad_id, np.int32) for _ in range(3)
-    ]
+    sides = np.full((3, count, length), config.pad_id, np.int32)
     for i, (s, t) in enumerate(zip(direction.sources, direction.targets, strict=True)):
-        rows[0][i, : len(s)], rows[1][i, 1 : len(t)], rows[2][i, : len(t)] = s, t[:-1], t
-        rows[1][i, 0] = config.eos_id
-    ids = [np.full(count, i, np.int32) for i in direction.task_ids]
-    return Batch(*rows, *ids)
+        sides[0, i, : len(s)], sides[1, i, 1 : len(t)], sides[2, i, : len(t)] = s, t[:-1], t
+        sides[1, i, 0] = config.eos_id
+    whole = Batch(*sides, *(np.full(count, i, np.int32) for i in direction.task_ids))
+    return [
+        pad_rows(Batch(*(side[first : first + rows] for side in whole)), rows, config.pad_id)
+        for first in range(0, count, rows)
+    ]
