@@ -16,6 +16,7 @@ from tests.models import captions, new_translator, tiny_tokenizer
 from workbench.decoding.translator import Translator
 from workbench.text.pairs import read_pairs
 from workbench.training.distillation import Distillation
+from workbench.training.lock import held, is_held
 from workbench.training.recipe import read_recipe
 
 RECIPE = """
@@ -77,6 +78,7 @@ def test_an_interrupted_distillation_goes_on_to_its_report(
 
     def until_the_second_shard(self: Translator, sentences: list[str], *rest: str, **more: int):  # type: ignore[no-untyped-def]
         if len(sizes) == 1:
+            assert is_held(output)
             sizes.append(0)
             raise KeyboardInterrupt
         sizes.append(len(sentences))
@@ -115,6 +117,7 @@ def test_an_interrupted_distillation_goes_on_to_its_report(
     assert again.code == 0 and "finished already" in again.err
     assert again.out.endswith(f"{output / 'checkpoint'}\n")
     run(*command, "--limit", "3").says("made by another command or recipe: limit (none, now 3).")
+    run(*command, "--max-length", "40").says("max_length (36, now 40)")
     run(*command, "--set", "run.seed=4").says("run.seed (3, now 4)", "another directory with -o")
 
 
@@ -210,6 +213,8 @@ def test_what_cannot_work_is_refused_before_the_teacher_translates(
     other.save(tmp_path / "other")
     start = ("steps = 2", f'steps = 2\nstart_from = "{tmp_path / "other"}"')
     refused("has another tokenizer than the teacher", to=start)
+    with held(tmp_path / "run"):
+        refused("run is being written by process")
     (data / "val.de").unlink()
     refused("lacks val.deu_Latn")
     (data / "val.de").write_text("eins\n")

@@ -146,8 +146,8 @@ def _settings(plan: Distillation, compares: bool) -> dict[str, Any]:
     found = {"teacher": str(plan.teacher), "beam": plan.beam_size, "limit": plan.limit}
     found |= {role: str(path) for role, path in plan.others.items()}
     found |= {"testset": plan.testset if compares else "none", "recipe": recipe}
-    if plan.testset_limit:
-        found["testset_limit"] = plan.testset_limit
+    given = {"testset_limit": plan.testset_limit, "max_length": plan.max_length}
+    found |= {key: value for key, value in given.items() if value is not None}
     return dict(json.loads(json.dumps(found)))
 
 

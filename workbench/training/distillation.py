@@ -19,7 +19,7 @@ from workbench.text.pairs import listed
 from workbench.text.tokenizer import Tokenizer
 from workbench.training.gain import BASELINE, STUDENT, TASK_MOE, TEACHER, DistillationReport
 from workbench.training.interrupts import held_interrupts
-from workbench.training.lock import check_no_checkpoint
+from workbench.training.lock import check_free, check_no_checkpoint, held
 from workbench.training.loop import train
 from workbench.training.metrics import Progress
 from workbench.training.recipe import Recipe
@@ -77,8 +77,9 @@ class Distillation:
         Raises:
             WorkbenchError: a checkpoint cannot be read or lacks a direction of the recipe, the recipe brings
                 another tokenizer, the student does not fit the teacher's weights, text is missing, or the output
-                is a checkpoint.
+                is a checkpoint or is being written by another process.
         """
+        check_free(self.output)
         check_no_checkpoint(self.output)
         for role, path in {TEACHER: self.teacher, **self.others}.items():
             known = read_config(path).directions
@@ -112,16 +113,17 @@ class Distillation:
         self, progress: Callable[[int, int], None] | None = None
     ) -> dict[str, dict[str, int]]:
         """Phase 1: the teacher translates. Task -> counts, as `write_teacher_text` gives and raises."""
-        return write_teacher_text(
-            Translator.load(self.teacher),
-            training_text(self.recipe),
-            self.text,
-            beam_size=self.beam_size,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            limit=self.limit,
-            progress=progress,
-        )
+        with held(self.output):
+            return write_teacher_text(
+                Translator.load(self.teacher),
+                training_text(self.recipe),
+                self.text,
+                beam_size=self.beam_size,
+                batch_size=self.batch_size,
+                max_length=self.max_length,
+                limit=self.limit,
+                progress=progress,
+            )
 
     def train(
         self,
