@@ -283,9 +283,38 @@ def test_a_disk_that_is_too_small_is_refused_before_any_step(data, tmp_path, mon
         train(recipe_from(table(data)), tmp_path)
 
 
+def test_what_has_no_room_in_memory_is_refused_before_any_text_is_read(tmp_path):
+    def refused(says, **changes):
+        recipe = table(tmp_path / "nowhere")
+        for key, value in changes.items():
+            recipe[key] |= value
+        with pytest.raises(WorkbenchError, match=says):
+            train(recipe_from(recipe), tmp_path / "run")
+
+    much = (
+        r"'tiny' needs at least [\d.]+ GB of memory, and .* free \(cpu\): lower data.batch_tokens"
+    )
+    refused(much, model={"d_model": 1_000_000})
+    refused(much, data={"batch_tokens": 2**31 - 1}, model={"d_model": 1024})
+    refused("is not a directory", data={"batch_tokens": 2**31 - 1}, objective={"accumulate": 2**20})
+
+
+def test_a_step_that_has_no_room_in_memory_says_what_to_lower(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr("workbench.training.loop.make_update", lambda *_: full)
+    with pytest.raises(
+        WorkbenchError, match=r"not enough memory for step 1: lower data\.batch_tok"
+    ):
+        train(recipe_from(table(data)), tmp_path)
+
+
 def test_a_start_that_is_nowhere_is_named_with_its_key(data, tmp_path):
     recipe = recipe_from(table(data, start_from="no-trunk"))
-    with pytest.raises(WorkbenchError, match=r"run\.start_from: There is no .*from the recipe's dir"):
+    with pytest.raises(
+        WorkbenchError, match=r"run\.start_from: There is no .*from the recipe's dir"
+    ):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

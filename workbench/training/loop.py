@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,9 @@ import numpy as np
 import optax
 from flax import nnx
 
+from workbench.checkpoint.memory import free_memory
+from workbench.checkpoint.memory import in_words as size_in_words
+from workbench.checkpoint.weights import memory_needed
 from workbench.config import ModelConfig
 from workbench.decoding.programs import enable_compilation_cache
 from workbench.decoding.translator import Translator
@@ -106,6 +109,7 @@ def _train(
     before = _check_recipe(recipe, output)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = _start(recipe.run.start_from) if recipe.run.start_from else None
+    _check_memory(recipe, start.tokenizer.vocab_size if start else recipe.data.vocabulary)
     text = _read(recipe, start, output)
     tokenizer, config = text.tokenizer, text.config
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
@@ -190,7 +194,8 @@ def _train(
                 tell(_compiling(recipe))
             shapes.add(batch.source.shape)
             laid = batch if mesh is None else mesh.spread(batch)
-            trained, parts = update(state.trained, laid, step)
+            with _enough_memory(step):
+                trained, parts = update(state.trained, laid, step)
             interrupts.at_once = False
             state = State(trained, np.array([step, *place], np.int64), state.standing)
             metrics.add(parts)
@@ -332,6 +337,51 @@ def _stream(directions: list[Direction], config: ModelConfig, recipe: Recipe) ->
         config.eos_id,
         recipe.run.seed,
     )
+
+
+def _check_memory(recipe: Recipe, vocabulary: int) -> None:
+    """Refuse, before any text is read, what one device has no room to train.
+
+    Raises:
+        WorkbenchError: with what is needed at least and what is free.
+    """
+    if recipe.run.mesh:
+        return
+    config, objective = recipe.model_config(vocabulary), recipe.objective
+    # Weights and their gradient; Adam's two moments; the average.
+    copies = 2 + 2 * (objective.optimizer == "adam") + bool(recipe.run.average)
+    # Of every token a layer keeps for the gradient what goes into attention and what into the block, and more.
+    kept = 2 * config.d_model * (config.encoder.depth + config.decoder.depth)
+    size = 4 if objective.compute == "float32" else 2
+    needed = copies * memory_needed(config)
+    needed += size * kept * recipe.data.batch_tokens // objective.accumulate
+    free = free_memory()
+    if free is not None and needed > free:
+        raise WorkbenchError(
+            f"The recipe {recipe.name!r} needs at least {size_in_words(needed)} of memory, and"
+            f" {size_in_words(free)} are free ({jax.devices()[0].platform}): {_SMALLER}."
+        )
+
+
+@contextmanager
+def _enough_memory(step: int) -> Iterator[None]:
+    """Say what to do where a device runs out of memory.
+
+    Raises:
+        WorkbenchError: it does.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise WorkbenchError(f"There is not enough memory for step {step}: {_SMALLER}.") from error
+
+
+_SMALLER = (
+    "lower data.batch_tokens, raise objective.accumulate, train a smaller network, or spread it over devices"
+    " with --mesh"
+)
 
 
 def _check_room(output: Path, state: State) -> None:

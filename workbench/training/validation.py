@@ -56,10 +56,10 @@ class Validator:
 
             self._losses = jax.jit(losses)
         nats = {}
-        for task, batches in self._batches.items():
+        for name, batches in self._batches.items():
             check()
             values, tokens = np.array([self._losses(parameters, batch) for batch in batches]).T
-            nats[task] = float(np.average(values, weights=tokens))
+            nats[name] = float(np.average(values, weights=tokens))
         translator = Translator("validation", self._config, self._tokenizer, network)
         bleu = {}
         for task in self._config.directions:
