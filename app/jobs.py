@@ -5,6 +5,7 @@ A job may be known by what was asked: whoever asks the same again, or comes back
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ class Cancelled(Exception):  # noqa: N818
 _MOST = 16
 #: A guess at the time left needs so many seconds of work, and so much of it done.
 _SECONDS, _SHARE = 2.0, 0.02
+#: How long the server's end waits for what is under way, in seconds: a batch takes less.
+_GRACE = 10.0
 
 
 @dataclass
@@ -33,13 +36,14 @@ class Job:
     finished: bool = False
     results: list[Any] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    _reported: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def report(self, fraction: float, text: str) -> None:
         """Called by the work between its batches. Raises Cancelled once the person has cancelled."""
         if self._stop.is_set():
             raise Cancelled
-        self.fraction, self.text = min(1.0, fraction), text
+        self.fraction, self.text, self._reported = min(1.0, fraction), text, time.monotonic()
 
     def cancel(self) -> None:
         """Stop at the next report."""
@@ -47,11 +51,12 @@ class Job:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it will take yet if it goes on as it did; None while nobody can tell."""
-        ran = time.monotonic() - self.began
+        """How long it will take yet if it goes on as it did until its last report; None while nobody can tell."""
+        ran = self._reported - self.began
         if ran < _SECONDS or not _SHARE <= self.fraction < 1:
             return None
-        return ran * (1 - self.fraction) / self.fraction
+        left = ran * (1 - self.fraction) / self.fraction - (time.monotonic() - self._reported)
+        return left if left > 0 else None
 
     @property
     def cancelled(self) -> bool:
@@ -60,6 +65,7 @@ class Job:
 
 
 _known: dict[Any, Job] = {}
+_running: dict[threading.Thread, Job] = {}
 _lock = threading.Lock()
 
 
@@ -93,6 +99,23 @@ def start(work: Callable[[Job], None], of: Any = None, shared: bool = False) -> 
             job.error = str(error) or type(error).__name__
         finally:
             job.finished = True
+            with _lock:
+                _running.pop(threading.current_thread(), None)
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    with _lock:
+        _running[thread] = job
+    thread.start()
     return job
+
+
+@atexit.register
+def end() -> None:
+    """Cancel what is under way, and wait for it: threads in compiled code that lose their interpreter abort the process."""
+    with _lock:
+        running = dict(_running)
+    for job in running.values():
+        job.cancel()
+    until = time.monotonic() + _GRACE
+    for thread in running:
+        thread.join(max(0.0, until - time.monotonic()))

@@ -68,6 +68,26 @@ def test_time_left_follows_from_what_was_done(monkeypatch: pytest.MonkeyPatch) -
     job.report(0.5, "half")
     assert job.seconds_left is None  # too soon to tell
     now = 130.0
+    job.report(0.5, "half")
     assert job.seconds_left == pytest.approx(30)
+    now = 150.0  # no more was done, perhaps because a program is compiled: it does not take longer for that
+    assert job.seconds_left == pytest.approx(10)
+    now = 170.0
+    assert job.seconds_left is None
     job.report(0.0, "begins anew")
     assert job.seconds_left is None
+
+
+def test_the_end_of_the_server_cancels_what_is_under_way_and_waits_for_it() -> None:
+    begun = threading.Event()
+
+    def work(job: Job) -> None:
+        begun.set()
+        while True:
+            job.report(0.5, "working")
+            time.sleep(0.005)
+
+    job = jobs.start(work)
+    assert begun.wait(5)
+    jobs.end()
+    assert job.finished and job.cancelled and not jobs._running
