@@ -8,8 +8,9 @@ import pytest
 
 from tests.models import captions, translator
 from workbench.errors import WorkbenchError
-from workbench.evaluation.comparison import compare, significance
+from workbench.evaluation.comparison import Comparison, compare, significance
 from workbench.evaluation.quality import Scores, score
+from workbench.evaluation.sentences import differing_sentences
 from workbench.evaluation.speed import benchmark
 from workbench.evaluation.tables import latex_table, text_table
 from workbench.evaluation.testset import TestSet, load_testset
@@ -96,9 +97,32 @@ def test_equal_systems_never_differ_and_unlike_ones_do() -> None:
         (testset,),
         {name: (tuple(map(_Text, texts)),) for name, texts in systems.items()},  # type: ignore[arg-type]
     )
-    found = significance(scores, ["bleu"])
+    found = significance(scores)
     assert found["same", 0, "BLEU"] == 1.0
     assert found["good", 0, "BLEU"] < 0.01
+    # The p-values of the one table are those of the other.
+    comparison = Comparison(scores, found, None, {})
+    assert (
+        comparison.to_frame()["p_value"].dropna().tolist()
+        == comparison.differences()["p_value"].tolist()
+    )
+
+
+def test_test_sets_of_one_name_are_told_apart() -> None:
+    first, second = (
+        TestSet("test.tsv", "en-de", captions()[part], captions("deu_Latn")[part])  # type: ignore[arg-type]
+        for part in (slice(2), slice(2, 5))
+    )
+    models = [translator(), translator("target", "target")]
+    metrics = (name for name in ("bleu", "chrf++"))
+    comparison = compare(models, (first, second), metrics, (), max_length=6)  # type: ignore[arg-type]
+    frame = comparison.to_frame()
+    assert frame["testset"].tolist() == (["test.tsv"] * 2 + ["test.tsv (2)"] * 2) * 2
+    assert frame["p_value"].notna().sum() == 4
+    lines = comparison.render().splitlines()
+    assert "eng_Latn-deu_Latn (test.tsv (2))" in lines[2]
+    assert "Test set test.tsv (2): 3 sentences a task." in lines
+    assert set(differing_sentences(comparison.scores)["testset"]) == {"test.tsv", "test.tsv (2)"}
 
 
 class _Text(str):

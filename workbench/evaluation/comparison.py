@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import pandas as pd
-from sacrebleu.significance import PairedTest
 
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
-from workbench.evaluation.differences import from_baseline
-from workbench.evaluation.quality import RESAMPLES, Scores, evaluate, make_metrics, metric_in_words
+from workbench.evaluation.differences import differences, from_baseline
+from workbench.evaluation.quality import ASKED_AS, RESAMPLES, Scores, evaluate, metric_in_words
 from workbench.evaluation.repetition import LONGEST, TIMES
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems, size_of
@@ -146,7 +145,7 @@ class Comparison:
         if self.p_values:
             notes.append(
                 f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap,"
-                f" {RESAMPLES} resamples, no correction for the number of comparisons)."
+                f" two-sided, {RESAMPLES} resamples, no correction for the number of comparisons)."
             )
         if frame["loops"].any():
             notes.append(
@@ -222,7 +221,7 @@ def compare(
     sizes = {name: size_of(model) for name, model in systems.items()}
     return Comparison(
         scores,
-        significance(scores, metrics),
+        significance(scores),
         speeds,
         parameters={name: size.parameters for name, size in sizes.items()},
         memory={name: size.memory for name, size in sizes.items()},
@@ -230,38 +229,28 @@ def compare(
     )
 
 
-def significance(scores: Scores, metrics: str | Sequence[str]) -> dict[tuple[str, int, str], float]:
+def significance(scores: Scores) -> dict[tuple[str, int, str], float]:
     """p of every system but the first, against the first: (system, number of the test set, metric) -> p.
 
-    sacreBLEU's paired bootstrap (Koehn 2004): how often a resample of the sentences differs by as much as
-    was seen, if there were no difference.
+    Of the paired bootstrap that `differences` has its intervals from, two-sided: how often a resample of the sentences
+    differs by as much as was seen, in either direction, if there were no difference. sacreBLEU's `--paired-bs` takes
+    absolute differences before it centres them, which is a test of one side, whichever that turns out to be: its p is
+    about half of this one.
     """
     if not scores.systems:
         raise WorkbenchError("There is nothing to compare.")
+    called = {asked: name for name, asked in ASKED_AS.items()}
+    asked = list(dict.fromkeys(ASKED_AS[score.metric] for score in scores.scores))
     found: dict[tuple[str, int, str], float] = {}
     for number, testset in enumerate(scores.testsets):
-        if len(scores.systems) < 2 or len(testset) < 2:
+        if len(testset) < 2:
             continue
-        named: list[tuple[str, Sequence[str]]] = [
-            (name, [text.text for text in outputs[number]])
-            for name, outputs in scores.hypotheses.items()
-        ]
-        test = PairedTest(
-            named,
-            make_metrics(metrics, testset.task.target),
-            [list(testset.references)],
-            test_type="bs",
-            n_samples=RESAMPLES,
+        baseline, *others = (
+            [text.text for text in outputs[number]] for outputs in scores.hypotheses.values()
         )
-        table: dict[str, Any] = test()[1]
-        for metric, results in table.items():
-            if metric == "System":
-                continue
-            baseline = results[0].score
-            for name, result in zip(scores.systems[1:], results[1:], strict=True):
-                # sacreBLEU counts strictly larger differences, so it would call equal scores significant.
-                same = result.score == baseline
-                found[name, number, metric] = 1.0 if same else float(result.p_value)
+        for name, texts in zip(scores.systems[1:], others, strict=True):
+            for metric, one in differences(testset, baseline, texts, asked).items():
+                found[name, number, called[metric]] = one.p_value
     return found
 
 

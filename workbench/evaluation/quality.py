@@ -116,6 +116,7 @@ def evaluate(
     """
     systems = name_systems(models)
     sets = as_testsets(testsets)
+    metrics = as_list(metrics, str, "metrics", "a metric's name")
     resamples = as_number_of(resamples, "resamples")
     for testset in sets:
         for model in systems.values():

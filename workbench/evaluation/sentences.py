@@ -12,7 +12,8 @@ _METRIC = "chrf++"
 def differing_sentences(scores: Scores) -> pd.DataFrame:
     """A row for each sentence and system of those sentences whose translations are not all the same.
 
-    Columns: task, sentence (its number in the test set, from 0), spread, system, source, translation, reference, score.
+    Columns: testset, task, sentence (its number in the test set, from 0), spread, system, source, translation, reference,
+    score.
     score: chrF++ of the sentence, in points; spread: the largest of its scores minus the smallest. Sentences with the
     largest spread come first. chrF++ rather than BLEU, which is of no use on single sentences (Popović 2017).
     """
@@ -31,6 +32,7 @@ def differing_sentences(scores: Scores) -> pd.DataFrame:
             for name, text in texts.items():
                 rows.append(
                     (
+                        testset.name,
                         str(testset.task),
                         sentence,
                         spread,
@@ -41,6 +43,6 @@ def differing_sentences(scores: Scores) -> pd.DataFrame:
                         points[text],
                     )
                 )
-    columns = ["task", "sentence", "spread", "system", "source", "translation", "reference"]
-    frame = pd.DataFrame(rows, columns=[*columns, "score"])
+    columns = ["testset", "task", "sentence", "spread", "system", "source", "translation"]
+    frame = pd.DataFrame(rows, columns=[*columns, "reference", "score"])
     return frame.sort_values("spread", ascending=False, kind="stable", ignore_index=True)

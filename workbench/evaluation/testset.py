@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -72,11 +72,21 @@ class TestSet:
 
 
 def as_testsets(testsets: TestSet | Sequence[TestSet]) -> tuple[TestSet, ...]:
-    """One test set or many. Raises WorkbenchError where there is none, or something else."""
-    sets = tuple(as_list(testsets, TestSet, "testsets", "a TestSet"))
+    """One test set or many; of two with the same name and task, the later one is called "name (2)".
+
+    Raises:
+        WorkbenchError: there is none, or something else.
+    """
+    sets: dict[tuple[str, Task], TestSet] = {}
+    for testset in as_list(testsets, TestSet, "testsets", "a TestSet"):
+        name, count = testset.name, 1
+        while (name, testset.task) in sets:
+            count += 1
+            name = f"{testset.name} ({count})"
+        sets[name, testset.task] = replace(testset, name=name)
     if not sets:
         raise WorkbenchError("There is no test set to evaluate on: give at least one.")
-    return sets
+    return tuple(sets.values())
 
 
 def load_testset(
