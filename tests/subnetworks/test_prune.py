@@ -225,6 +225,20 @@ def test_lists_of_kept_experts_come_back(model, statistics, granularity):
         assert again["eng_Latn-deu_Latn"] == wanted
 
 
+def test_a_list_is_needed_only_of_a_language_whose_stack_is_pruned():
+    shape = translator("token", "target").config
+    statistics = made_up(shape)
+    by_key = select_experts(shape, statistics, [EN_DE], keep=0.5, granularity="language")
+    table = kept_to_json(by_key, shape)
+    assert list(table) == ["eng_Latn"]
+    again = kept_from_json(table, shape, [EN_DE], "x")
+    assert again == {"eng_Latn-deu_Latn": by_key["encoder eng_Latn"]}
+    # What is said of a language goes before what is said of all.
+    again = kept_from_json({"global": [0, 1], **table}, shape, [EN_DE, DE_EN], "x")
+    assert again["eng_Latn-deu_Latn"] == by_key["encoder eng_Latn"]
+    assert again["deu_Latn-eng_Latn"] == {("encoder", 1): (0, 1)}
+
+
 def test_ids_number_the_layers_through_with_the_encoder_first(model):
     kept = {("encoder", 1): (1, 3), ("decoder", 1): (0, 2)}
     assert kept_to_json({"eng_Latn-deu_Latn": kept}, model.config) == {

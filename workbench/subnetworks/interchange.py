@@ -34,7 +34,8 @@ def kept_from_json(
     """What the keys of `tasks` keep, out of a table as `kept_to_json` writes it.
 
     A task takes its own list where there is one; else of its source's list what lies in the encoder and of its
-    target's what lies in the decoder; else the list "global". name: what messages call the file.
+    target's what lies in the decoder, of which a stack that is dense or routed by task needs none; else the list
+    "global". name: what messages call the file.
 
     Raises:
         WorkbenchError: the table is none, has nothing for a task, or ids beyond this model's experts.
@@ -48,25 +49,26 @@ def kept_from_json(
     lists = {_key(key, config): ids for key, ids in table.items()}
     layers, width = _numbering(config)
     everything = set(range(len(layers) * width))
+    chosen = {stack for stack, _ in layers if getattr(config, stack).router.granularity != "task"}
     found: dict[str, Kept] = {}
     for task in tasks:
-        both = (lists.get(task.source), lists.get(task.target))
-        if (own := lists.get(str(task), lists.get("global"))) is None and None in both:
+        sides = {"encoder": lists.get(task.source), "decoder": lists.get(task.target)}
+        by_side = all(sides[stack] is not None for stack in chosen)
+        own = lists.get(str(task), None if by_side else lists.get("global"))
+        if own is None and not by_side:
             raise WorkbenchError(
                 f"{name} has no experts for {task}: neither for the direction nor for both its languages."
             )
         kept: dict[tuple[StackName, int], tuple[int, ...]] = {}
         for number, layer in enumerate(layers):
-            ids = own if own is not None else both[0 if layer[0] == "encoder" else 1]
-            assert ids is not None
+            ids = (own if own is not None else sides[layer[0]]) or []
             if not set(ids) <= everything:
                 raise WorkbenchError(
                     f"{name} is of another model: it names expert {max(ids)}; this model's {len(layers)} layers"
                     f" of {width} experts have the ids 0 to {len(everything) - 1}."
                 )
             experts = sorted({i % width for i in ids if i // width == number})
-            router = getattr(config, layer[0]).router
-            if experts or router.granularity != "task":
+            if experts or layer[0] in chosen:
                 kept[layer] = tuple(experts)
         found[str(task)] = kept
     return found
