@@ -1,7 +1,10 @@
 """Metrics: a clock that tells steps from compiling and validation, and what a resumed run keeps of them."""
 
+from pathlib import Path
+
 import pytest
 
+from workbench.errors import WorkbenchError
 from workbench.training.metrics import MetricsLog, read_metrics, training_seconds
 
 
@@ -57,3 +60,17 @@ def test_a_validation_that_is_made_again_is_taken_out_too(tmp_path):
     )
     MetricsLog(file, 2, 4, print, validated=False)
     assert read_metrics(file) == [{"step": 1, "valid_bleu": {}}, {"step": 2, "nats": 1}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_disk_is_named_with_the_file_and_what_to_do(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    log = MetricsLog(None, 0, 4, print)
+    log._path = tmp_path / "metrics.jsonl"
+    with pytest.raises(WorkbenchError, match=r"metrics\.jsonl: No space left on device\. States"):
+        log.write(1, {"nats": 2.0})
+    (tmp_path / "kept.jsonl").write_text('{"step": 1}\n')
+    (tmp_path / "kept.jsonl.partial").symlink_to("/dev/full")
+    with pytest.raises(WorkbenchError, match=r"kept\.jsonl: No space .* same command again"):
+        MetricsLog(tmp_path / "kept.jsonl", 1, 4, print)
+    assert read_metrics(tmp_path / "kept.jsonl") == [{"step": 1}]

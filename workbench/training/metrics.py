@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from workbench.errors import WorkbenchError
 
 #: Steps whose time says how long those to come take, and how many it needs to say anything.
 _RECENT, _ENOUGH = 200, 5
@@ -63,8 +66,9 @@ class MetricsLog:
                 lines = [x for x in lines if _step_of(x) < step or '"valid_bleu"' not in x]
             kept = "".join(x + "\n" for x in lines)
             partial = path.with_name(path.name + ".partial")
-            partial.write_text(kept, encoding="utf-8")
-            partial.replace(path)
+            with _explained(path):
+                partial.write_text(kept, encoding="utf-8")
+                partial.replace(path)
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
         """Take the metrics of one step, without waiting for the device."""
@@ -105,10 +109,14 @@ class MetricsLog:
         self.write(step, {name: _plain(value) for name, value in means.items()})
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Append one line and report it."""
+        """Append one line and report it.
+
+        Raises:
+            WorkbenchError: the disk refuses.
+        """
         line = {"step": step, "time": round(time.time(), 1), **metrics}
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
+            with _explained(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         self._report(
             Progress(step, self._steps, self._left(step, "valid_bleu" in metrics), metrics)
@@ -129,6 +137,17 @@ class MetricsLog:
             all_of_them = -(-self._steps // self._valid_every)
             found += self._validation * (all_of_them - step // self._valid_every)
         return found
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkbenchError(
+            f"Cannot write {path}: {error.strerror or error}. States that were saved are intact; make room and run"
+            " the same command again."
+        ) from error
 
 
 def training_seconds(lines: Iterable[Mapping[str, Any]]) -> float:
