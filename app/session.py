@@ -18,6 +18,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from workbench.checkpoint import CONFIG, INDEX, RESULT, WEIGHTS
+from workbench.checkpoint.hub import find_checkpoint
 from workbench.checkpoint.hub_config import from_json
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
@@ -68,6 +69,17 @@ def _by_name() -> dict[str, Path]:
     return names
 
 
+def path_of(written: str) -> Path:
+    """The path that a person wrote; `~` is their home. Raises WorkbenchError where there can be none of that name."""
+    try:
+        path = Path(written).expanduser().absolute()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # no access, too long, no such person
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise WorkbenchError(f"{written[:80]!r} cannot be a path here: {reason}.") from error
+    return path
+
+
 def called(path: Path) -> str:
     """The name of a checkpoint: its directory's, of a run's the run's, of one in the hub's cache the repository's."""
     if path.parent.name == "snapshots" and "--" in path.parents[1].name:
@@ -95,7 +107,7 @@ def add(path: Path) -> None:
             raise WorkbenchError(
                 f"{path} is a file. A checkpoint is a directory, here perhaps {path.parent}."
             )
-        read_config(path)
+        read_config(find_checkpoint(path))
     except WorkbenchError:
         raise
     except (OSError, ValueError) as error:  # no access, or no path at all
@@ -290,10 +302,17 @@ def version_of(path: Path) -> tuple[float, ...]:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _config(path: Path, version: tuple[float, ...]) -> ModelConfig:
+    file = path / CONFIG
     try:
-        config = from_json(json.loads((path / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise WorkbenchError(f"{path / CONFIG}: {error}") from error
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkbenchError(f"Cannot read {file}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise WorkbenchError(f"{file} is not valid JSON: {error}.") from error
+    try:
+        config = from_json(table)
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{file}: {error}") from error
     if config.languages:
         return config
     from workbench.decoding.opening import open_checkpoint

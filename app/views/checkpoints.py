@@ -75,7 +75,11 @@ def offer_adding() -> None:
     if pressed and written:
         st.session_state.pop("fetching", None)
         job = None
-        path = Path(written).expanduser()
+        try:
+            path = session.path_of(written)
+        except WorkbenchError as error:
+            st.error(session.literal(str(error)), icon=":material/error:")
+            return
         if path.exists():
             add(path)
         else:
@@ -102,7 +106,9 @@ def add(path: Path) -> None:
     """Offer a directory in all pages, or say why not."""
     try:
         session.add(path)
-        st.toast(f"Added {session.called(path.resolve())}", icon=":material/check:")
+        st.toast(
+            f"Added {session.literal(session.called(path.resolve()))}", icon=":material/check:"
+        )
     except WorkbenchError as error:
         st.error(session.literal(str(error)), icon=":material/error:")
 
@@ -152,11 +158,11 @@ def show(name: str, path: Path, config: ModelConfig) -> None:
     fits = free is None or need <= free
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
-        left.subheader(name, anchor=False)
+        left.subheader(session.literal(name), anchor=False)
         offer_loading(right, path, fits)
         languages = ", ".join(find_language(c, among=(c,)).name for c in config.languages)
         card = path / CARD
-        text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         if held is not None:
             memory = f"{held / MIB:,.1f} MiB of weights ({session.loaded()[path].model.dtype})"
         else:
@@ -164,8 +170,8 @@ def show(name: str, path: Path, config: ModelConfig) -> None:
             if free is not None and not fits:
                 memory += f", but {free / MIB:,.1f} MiB are free: **it cannot be loaded here now**"
         facts = {
-            "Parameters": f"{sum(counts.values()) / 1e6:.2f} M,"
-            f" of which experts {counts['experts'] / 1e6:.2f} M",
+            "Parameters": f"{sum(counts.values()) / 1e6:.2f} M"
+            + ("" if config.is_dense else f", of which experts {counts['experts'] / 1e6:.2f} M"),
             "In memory": memory,
             "On disk": f"{size_of(path) / MIB:,.1f} MiB",
             "Encoder": stack_in_words(config.encoder),

@@ -41,7 +41,7 @@ say_strange(strange)
 try:
     model = session.load(session.checkpoints()[name])
 except WorkbenchError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(session.literal(str(error)), icon=":material/error:")
     st.stop()
 if how == EXTRACT:
     extraction(model, choose_directions(configs[name]))

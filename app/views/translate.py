@@ -145,7 +145,7 @@ def show_results(asked: Asked, configs: dict[str, ModelConfig]) -> None:
         with column:
             if isinstance(result, str):
                 st.subheader(name, anchor=False)
-                st.error(result, icon=":material/error:")
+                st.error(session.literal(result), icon=":material/error:")
                 continue
             st.subheader(result.name, anchor=False)
             if result is changed:

@@ -84,7 +84,7 @@ def extraction(model: Translator, tasks: Sequence[Task]) -> None:
     try:
         show_kept(model, tasks)
     except WorkbenchError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(session.literal(str(error)), icon=":material/error:")
         return
     with place:
         _extract_and_prove(model, tasks)
@@ -106,7 +106,7 @@ def _extract_and_prove(model: Translator, tasks: Sequence[Task]) -> None:
         watch(job)
     elif job.of == of:
         if job.error:
-            st.error(job.error, icon=":material/error:")
+            st.error(session.literal(job.error), icon=":material/error:")
         elif job.cancelled and not job.results:
             st.info("Cancelled: nothing was extracted.", icon=":material/info:")
         for result in job.results:

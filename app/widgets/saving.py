@@ -65,11 +65,11 @@ def save_in(place: str, small: Translator) -> None:
     if not place:
         st.error("Name a directory to save it in.", icon=":material/error:")
         return
-    path = Path(place).expanduser().absolute()
     try:
+        path = session.path_of(place)
         small.save(path)
     except WorkbenchError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(session.literal(str(error)), icon=":material/error:")
         return
     small.path = path
-    st.toast(f"Saved in {path}", icon=":material/check:")
+    st.toast(f"Saved in {session.literal(str(path))}", icon=":material/check:")

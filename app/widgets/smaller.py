@@ -98,7 +98,7 @@ def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
                 else plan_merging(path, model, tasks)
             )
         except WorkbenchError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(session.literal(str(error)), icon=":material/error:")
     else:
         st.info("Choose at least one direction that the result is for.", icon=":material/info:")
     of = (model.name, how)
@@ -167,7 +167,7 @@ def show_result(job: jobs.Job) -> None:
     if not job.finished:
         watch(job)
     elif job.error:
-        st.error(job.error, icon=":material/error:")
+        st.error(session.literal(job.error), icon=":material/error:")
     elif job.cancelled:
         done = (
             "the network is made, what it lost is not measured"

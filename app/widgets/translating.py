@@ -121,7 +121,8 @@ def _take(job: jobs.Job) -> None:
     missing = [name for name in asked.names if name not in made]
     if asked.change is not None:
         (name,) = asked.names
-        failed = made.get(name) if isinstance(made.get(name), str) else job.error
+        result = made.get(name)
+        failed = result if isinstance(result, str) else job.error
         if name in made and not failed:
             before, results = st.session_state["translated"]
             # The others stay, so that any of them can be changed next.
@@ -133,7 +134,7 @@ def _take(job: jobs.Job) -> None:
             st.session_state["translated"] = asked, made
             to_first_page("sentence")
     if failed:
-        st.error(failed, icon=":material/error:")
+        st.error(session.literal(failed), icon=":material/error:")
     elif missing:
         what = f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} translated nothing"
         st.info(f"Cancelled: {what}.", icon=":material/info:")

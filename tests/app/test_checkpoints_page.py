@@ -136,7 +136,8 @@ def test_what_was_added_stays_in_the_address_until_it_is_removed(
     assert other.session_state["added"] == [mine]
     warnings = [warning.value.replace("\\", "") for warning in other.warning]
     assert warnings[0].startswith("mine in the address is left out. The address must name")
-    assert f"{tmp_path} has no config.json" in warnings[1] and len(warnings) == 2
+    assert f"{tmp_path} is no checkpoint, but has one in it: {mine}." in warnings[1]
+    assert len(warnings) == 2
     press(test, "Remove")
     assert names(test) == ["routed"] and "checkpoint" not in test.query_params
 
@@ -147,6 +148,29 @@ def test_a_file_is_no_checkpoint(some: Path) -> None:
     assert said.endswith(
         f"config.json is a file. A checkpoint is a directory, here perhaps {some / 'routed'}."
     )
+
+
+@pytest.mark.parametrize("written", ["~nobody-of-this-name/x", "x" * 5000])
+def test_what_no_path_can_be_called_is_said_in_one_line(some: Path, written: str) -> None:
+    assert "cannot be a path here" in add(opened("checkpoints"), written).error[0].value
+    with pytest.raises(ValueError, match="cannot be a path here: "):
+        session.path_of(written)
+
+
+def test_a_broken_configuration_leaves_the_others_usable(some: Path) -> None:
+    for name, text in (("deep", "[" * 100_000), ("empty", "")):
+        (some / name).mkdir()
+        (some / name / "config.json").write_text(text)
+    (some / "directory" / "config.json").mkdir(parents=True)
+    (some / "routed" / "README.md").unlink()
+    (some / "routed" / "README.md").mkdir()
+    test = opened("checkpoints")
+    assert names(test) == ["routed"]
+    said = [warning.value.replace("\\", "") for warning in test.warning]
+    files = [some / name / "config.json" for name in ("deep", "directory", "empty")]
+    assert f"{files[0]} is not valid JSON: " in said[0]
+    assert said[1] == f"directory is left out. Cannot read {files[1]}: Is a directory."
+    assert f"{files[2]} is not valid JSON: " in said[2]
 
 
 def test_a_card_has_no_heading_as_large_as_the_page(some: Path) -> None:

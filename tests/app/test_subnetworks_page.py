@@ -64,6 +64,10 @@ def test_several_directions_are_extracted_and_each_is_proved(some: Path) -> None
     press(test, "Save")
     assert test.error[0].value == "Name a directory to save it in."
     (place,) = [box for box in test.text_input if box.label == "Save as"]
+    place.set_value("~nobody-of-this-name/x")
+    press(test, "Save")
+    assert "cannot be a path here" in test.error[0].value
+    (place,) = [box for box in test.text_input if box.label == "Save as"]
     place.set_value(str(some / name))
     press(test, "Save")
     saved = Translator.load(some / name)
