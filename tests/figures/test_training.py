@@ -77,6 +77,15 @@ def test_lines_differ_in_more_than_colour(chart) -> None:
     assert {"color", "strokeDash", "shape"} <= channels
 
 
+def test_a_run_with_one_training_loss_has_a_dash_where_others_have_a_line() -> None:
+    losses = LOSSES[(LOSSES["run"] == "a") | (LOSSES["step"] == 10)]
+    chart = loss_chart(losses).to_dict()
+    [dashes] = [x for x in chart["layer"] if x["mark"].get("shape") == "stroke"]
+    assert [(row["run"], row["step"]) for row in chart["datasets"][dashes["data"]["name"]]] == [
+        ("b", 10)
+    ]
+
+
 def test_expert_load_names_the_even_share_and_spans_the_steps_that_a_line_is_of() -> None:
     specification = expert_load_chart(LOAD, "encoder", 1).to_dict()
     assert "chooses 2 of 4: evenly 50%" in specification["title"]["subtitle"]

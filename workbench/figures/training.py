@@ -50,13 +50,20 @@ def loss_chart(losses: pd.DataFrame, runs: Sequence[str] | None = None) -> alt.L
     base = alt.Chart(training).encode(x=x, y=y)
     lines = base.mark_line(strokeWidth=1.5, opacity=0.8).encode(color=color, strokeDash=dash)
     hover = base.mark_point(opacity=0, size=80).encode(tooltip=tooltip)
+    # A line has two points at least.
+    alone = training[~training["run"].duplicated(keep=False)]
+    dashes = (
+        alt.Chart(alone)
+        .mark_point(shape="stroke", size=300, strokeWidth=1.5, opacity=0.8)
+        .encode(x=x, y=y, color=color)
+    )
     points = (
         alt.Chart(losses[~trained])
         .mark_point(filled=True, size=70, opacity=1)
         .encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip)
     )
     return _finished(
-        alt.layer(lines, hover, points),
+        alt.layer(lines, dashes, hover, points),
         len(names),
         "Loss over steps",
         "Lines: training. Points: validation, all directions",
