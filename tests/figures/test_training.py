@@ -102,6 +102,12 @@ def test_of_a_long_run_neighbouring_rows_become_one_with_their_mean() -> None:
     assert {row["share"] for row in rows if row["expert"] == 1} == {0.25}
 
 
+def test_bleu_of_what_is_no_direction_keeps_its_name() -> None:
+    scores = SCORES.replace("deu_Latn-eng_Latn", "news")
+    assert "news, greedy" in str(bleu_chart(scores, "news").to_dict()["title"])
+    assert "news" in str(bleu_map(scores).to_dict()["datasets"])
+
+
 def test_bleu_of_a_direction_that_is_not_there_is_told_those_there_are() -> None:
     with pytest.raises(WorkbenchError, match="Tasks: average, eng_Latn-deu_Latn"):
         bleu_chart(SCORES, "eng_Latn-fra_Latn")

@@ -228,8 +228,13 @@ def routing_chart(
 
 
 def task_label(task: str) -> str:
-    """What a task of a validation, a direction or the average, is called."""
-    return "Average of all directions" if task == AVERAGE else parse_task(task).label
+    """What a task of a validation, a direction or the average, is called; itself, where it is neither."""
+    if task == AVERAGE:
+        return "Average of all directions"
+    try:
+        return parse_task(task).label
+    except WorkbenchError:
+        return task
 
 
 def _thinned(frame: pd.DataFrame, keys: list[str], value: str, most: int) -> pd.DataFrame:
