@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workbench.evaluation.testset import TestSet, load_testset
     from workbench.figures.coactivation import coactivation_map
     from workbench.figures.differences import difference_chart
+    from workbench.figures.expert_overview import expert_overview
     from workbench.figures.flow import flow_chart
     from workbench.figures.heat_map import expert_heat_map
     from workbench.figures.kept_experts import kept_experts_map
@@ -70,6 +71,7 @@ _HOMES = {
     "load_testset": "workbench.evaluation.testset",
     "coactivation_map": "workbench.figures.coactivation",
     "difference_chart": "workbench.figures.differences",
+    "expert_overview": "workbench.figures.expert_overview",
     "flow_chart": "workbench.figures.flow",
     "expert_heat_map": "workbench.figures.heat_map",
     "kept_experts_map": "workbench.figures.kept_experts",
@@ -133,6 +135,7 @@ __all__ = [
     "differing_sentences",
     "evaluate",
     "expert_heat_map",
+    "expert_overview",
     "expert_usage",
     "extract",
     "favourite_tokens",

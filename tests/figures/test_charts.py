@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -16,6 +18,8 @@ from workbench.checkpoint.components import COMPONENTS, stored_by_component
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.figures.differences import difference_chart
+from workbench.figures.expert_overview import MOST_CELLS, REGION, expert_overview
+from workbench.figures.export import export
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.kept_experts import KEPT, kept_experts_map
 from workbench.figures.sizes import FULL, PART, before_and_after, component_bars, component_sizes
@@ -185,6 +189,69 @@ def test_the_heat_map_is_in_the_order_that_is_asked_for() -> None:
     )
     (rows,) = specification["datasets"].values()
     assert {row["expert"] for row in rows} == {0, 1, 2}
+
+
+LAYERS = pd.concat([USAGE, USAGE.assign(layer=3, share=USAGE["share"][::-1].to_numpy())])
+
+
+def names_across(view: dict[str, Any]) -> list[str]:
+    """The labels that the axis of a map has from left to right, gaps among them."""
+    return json.loads(view["encoding"]["x"]["axis"]["labelExpr"].split("[floor")[0])
+
+
+def test_an_overview_has_every_layer_in_one_map_with_a_gap_between_them() -> None:
+    chart = expert_overview(LAYERS, "decoder", 2, experts="use").to_dict()
+    assert names_across(chart["layer"][0]) == ["0", "1", "2", "3", "", "3", "2", "1", "0"]
+    cells = next(rows for rows in chart["datasets"].values() if "share" in rows[0])
+    assert len(cells) == 2 * 8 and {row["y"] for row in cells} == {0, 1}
+    places = {(row["layer"], row["expert"]): (row["x"], row["share"]) for row in cells}
+    assert places[1, 1] == (1, 0.75) and places[3, 3] == (5, 1.0) and places[3, 0] == (8, 0.0)
+    assert chart["title"]["subtitle"] == "Each token chooses 2 of 4: by chance 50% per expert"
+    svg = vl_convert.vegalite_to_svg(chart)
+    assert "Layer 1" in svg and ">3</text>" in svg and "English → French" in svg
+    one = expert_overview(LAYERS, "decoder", 2, layers=[3], most=2).to_dict()
+    assert names_across(one["layer"][0]) == ["2", "3"]
+    assert "the 2 most used are shown" in " ".join(one["title"]["subtitle"])
+    with pytest.raises(WorkbenchError, match=r"no decoder layer 2 .*: decoder 1, decoder 3\."):
+        expert_overview(LAYERS, "decoder", 2, layers=[1, 2])
+    with pytest.raises(WorkbenchError, match=r"no encoder layer .*: decoder 1, decoder 3\."):
+        expert_overview(LAYERS, "encoder", 2)
+
+
+def test_a_part_of_an_overview_is_enlarged_below_it() -> None:
+    chart = expert_overview(LAYERS, "decoder", 2, enlarge=True)
+    specification = chart.to_dict()
+    (region,) = specification["params"]
+    assert region["name"] == REGION and region["value"] == {"x": [0, 9], "y": [0, 2]}
+    whole, part = specification["vconcat"]  # single views, which Streamlit fits to its page
+    assert whole["mark"]["type"] == part["mark"]["type"] == "rect"
+    assert part["encoding"]["x"]["scale"]["domain"] == {"param": REGION, "encoding": "x"}
+    assert names_across(part)[3:6] == ["1 · 3", "", "3 · 0"]
+    region["value"] = {"x": [1, 3], "y": [0, 1]}
+    svg = vl_convert.vegalite_to_svg(specification)
+    assert "1 · 2" in svg and "1 · 3" not in svg
+    assert ">English → German<" in svg and ">English → French<" not in svg
+    written = export(chart, LAYERS, "where it is from", "json")
+    assert isinstance(alt.Chart.from_json(written.decode()), alt.ConcatChart)
+    assert ">English → French<" in export(chart, LAYERS, "", "svg").decode()
+
+
+def test_an_overview_of_very_many_cells_shows_the_experts_that_are_used_most() -> None:
+    experts = MOST_CELLS // 4 + 10
+    rows = [
+        (task, "decoder", layer, expert, expert, expert / experts, 0.1)
+        for task in ("eng_Latn-deu_Latn", "eng_Latn-fra_Latn")
+        for layer in (1, 3)
+        for expert in range(experts)
+    ]
+    chart = expert_overview(pd.DataFrame(rows, columns=USAGE.columns), "decoder", 2)
+    with alt.data_transformers.enable("default", max_rows=None):
+        specification = chart.to_dict()
+    assert f"the {MOST_CELLS // 4} most used of each are shown" in " ".join(
+        specification["title"]["subtitle"]
+    )
+    cells = next(rows for rows in specification["datasets"].values() if "share" in rows[0])
+    assert len(cells) == MOST_CELLS and min(row["expert"] for row in cells) == 10
 
 
 def test_text_on_a_colour_is_the_more_readable_of_black_and_white() -> None:

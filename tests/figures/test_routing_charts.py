@@ -16,8 +16,11 @@ from workbench.figures.export import FORMATS, export, provenance_line
 from workbench.figures.flow import MOST, flow_chart
 from workbench.figures.sentence_map import BRUSH, sentence_map
 from workbench.figures.specialization import specialization_chart
+from workbench.figures.standard import standard_figures
 from workbench.figures.task_similarity import task_similarity_map
 from workbench.languages import LANGUAGES
+from workbench.routing.trace import Routes
+from workbench.tasks import parse_task
 
 TASKS = ("eng_Latn-deu_Latn", "deu_Latn-eng_Latn", "eng_Latn-fra_Latn", "fra_Latn-eng_Latn")
 
@@ -231,3 +234,23 @@ def test_of_very_many_ribbons_the_widest_are_drawn() -> None:
     assert f"{MOST} widest" in specification["title"]["subtitle"][-1]
     with pytest.raises(WorkbenchError, match="the decoder has fewer"):
         flow_chart(flow(3), "decoder")
+
+
+def test_the_standard_set_has_the_layers_of_a_stack_side_by_side_too() -> None:
+    rows = [
+        (0, TASKS[0], "encoder", layer, position, "x", rank, (position + rank) % 3, 0.5)
+        for layer in (1, 3)
+        for position in range(3)
+        for rank in (0, 1)
+    ]
+    names = ["sentence", "task", "stack", "layer", "position", "token", "rank", "expert", "gate"]
+    frame, task = pd.DataFrame(rows, columns=names), parse_task(TASKS[0])
+    routes = Routes(frame, (task,), ("a",), ("b",), {"encoder": (1, 3)}, {"encoder": 3})
+    found = {figure.name: figure for figure in standard_figures(routes)}
+    assert [name for name in found if name.startswith("usage")] == [
+        "usage-encoder-1",
+        "usage-encoder-3",
+        "usage-encoder",
+    ]
+    assert "Encoder layers 1, 3" in drawn(found["usage-encoder"].chart)
+    assert set(found["usage-encoder"].data["layer"]) == {1, 3}

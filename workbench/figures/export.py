@@ -53,6 +53,10 @@ def with_provenance(specification: dict[str, Any], provenance: str) -> dict[str,
         key: specification[key] for key in ("$schema", "config", "datasets") if key in specification
     }
     inner = {key: value for key, value in specification.items() if key not in outer}
+    if (
+        "mark" not in inner and "params" in inner
+    ):  # selections of views inside it belong to the whole
+        outer["params"] = inner.pop("params")
     if "title" in inner:  # else it would stand between a legend and the plot
         outer["title"] = inner.pop("title") | {"frame": "bounds"}
     if "width" in inner:  # inside another figure no expression knows its own as `width`

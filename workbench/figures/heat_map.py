@@ -33,18 +33,8 @@ def expert_heat_map(
     Raises:
         WorkbenchError: the table has no such layer, or there is no such order.
     """
-    if isinstance(usage, Usage):
-        usage = usage.to_frame()
-    usage = as_one(usage, pd.DataFrame, "usage", "what expert_usage returns, or its table")
-    frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
-    if frame.empty:
-        pairs = usage[["stack", "layer"]].drop_duplicates().itertuples(index=False)
-        found = ", ".join(f"{name} {number}" for name, number in pairs) or "none"
-        raise WorkbenchError(
-            f"There is no {stack} layer {layer} in this table. Layers with experts: {found}."
-        )
-    shares = frame.pivot(index="task", columns="expert", values="share")
-    shares = shares.loc[list(dict.fromkeys(frame["task"]))]
+    frame = rows_of(usage_table(usage), stack, layer)
+    shares = by_task(frame, "share")
     rows = order_tasks(shares, tasks)
     columns = order_experts(shares.loc[rows], experts, most)
     total = len(shares.columns)
@@ -89,3 +79,31 @@ def expert_heat_map(
             height=alt.Step(_ROW if frame["task"].nunique() <= _MANY else _LOW_ROW),
         )
     )
+
+
+def usage_table(usage: pd.DataFrame | Usage) -> pd.DataFrame:
+    """The table of what `expert_usage` gives, where it is not one already."""
+    table = usage.to_frame() if isinstance(usage, Usage) else usage
+    return as_one(table, pd.DataFrame, "usage", "what expert_usage returns, or its table")
+
+
+def rows_of(usage: pd.DataFrame, stack: str, layer: int) -> pd.DataFrame:
+    """The rows of one layer.
+
+    Raises:
+        WorkbenchError: the table has no such layer.
+    """
+    frame = usage[(usage["stack"] == stack) & (usage["layer"] == layer)]
+    if frame.empty:
+        pairs = usage[["stack", "layer"]].drop_duplicates().itertuples(index=False)
+        found = ", ".join(f"{name} {number}" for name, number in pairs) or "none"
+        raise WorkbenchError(
+            f"There is no {stack} layer {layer} in this table. Layers with experts: {found}."
+        )
+    return frame
+
+
+def by_task(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column of the rows of one layer with a row a task, as they come, and a column an expert."""
+    wide = frame.pivot(index="task", columns="expert", values=column)
+    return wide.loc[list(dict.fromkeys(frame["task"]))]

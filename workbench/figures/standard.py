@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures.coactivation import coactivation_map
+from workbench.figures.expert_overview import expert_overview
 from workbench.figures.flow import flow_chart
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.sentence_map import sentence_map
@@ -41,8 +42,8 @@ def standard_figures(routes: Routes) -> Iterator[Figure]:
 
     usage, similarity (of two tasks or more), coactivation (where a token chooses several experts) and sentences (where
     those of one task differ) for each layer with experts; specialization over all of them (of two tasks or more);
-    for each stack tokens, the strip of one sentence, and flow, from layer to layer, where two have experts; favourites,
-    a table.
+    for each stack tokens, the strip of one sentence, and, where two layers have experts, usage of all of them side by side
+    and flow, from layer to layer; favourites, a table.
 
     Raises:
         WorkbenchError: there is nothing to draw, as of blank sentences.
@@ -58,6 +59,10 @@ def standard_figures(routes: Routes) -> Iterator[Figure]:
     layers = [(stack, layer) for stack, found in routes.layers.items() for layer in found]
     for stack, layer in layers:
         yield _one("usage", expert_heat_map(frame, stack, layer, top_k[stack]), frame, stack, layer)
+    for stack, found in routes.layers.items():
+        if len(found) > 1:
+            chart = expert_overview(frame, stack, top_k[stack])
+            yield Figure(f"usage-{stack}", chart, frame[frame["stack"] == stack])
     if several:
         table = specialization(routes)
         chart = specialization_chart(table, len(routes.tasks))

@@ -97,7 +97,7 @@ def corners(cells: int) -> int:
 def gradient_legend(**more: Any) -> alt.Legend:
     """The legend of a colour scale, above the plot."""
     return alt.Legend(
-        orient="top", gradientLength=150, gradientThickness=8, titleOrient="top", **more
+        orient="top", gradientLength=130, gradientThickness=8, titleOrient="top", **more
     )
 
 
