@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 
 import pytest
 import sentencepiece
@@ -120,6 +121,17 @@ def test_m2m100_comes_back_from_disk_and_is_opened_there(m2m100, tmp_path, lines
         ("vocab.json", '{"a": 0, "b": 1}', "<s> has id None, expected 0"),
         ("tokenizer_config.json", '{"language_codes": "x"}', "Accepted: m2m100, wmt21"),
         ("tokenizer_config.json", '{"num_madeup_words": -1}', "num_madeup_words is -1"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": [1]}', "does not number its tokens"),
+        (
+            "tokenizer.json",
+            '{"added_tokens": [{"id": 7, "content": "zebra"}]}',
+            "'zebra' is an added",
+        ),
+        (
+            "tokenizer.json",
+            '{"added_tokens": [{"id": 7, "content": "__de__", "special": true}]}',
+            "gives __de__ the id 7, but after its pieces it has",
+        ),
         ("sentencepiece.bpe.model", "x", "SentencePiece model is damaged"),
     ],
 )
@@ -216,3 +228,94 @@ def test_a_tokenizer_json_without_languages_is_refused(alone, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(table))
     with pytest.raises(TokenizerError, match="no language codes"):
         Tokenizer.load(tmp_path)
+
+
+# What was added to a published tokenizer.
+
+
+@pytest.fixture(scope="module")
+def grown(tokenizer, tmp_path_factory):
+    """A tokenizer with a language that was added after its mask, as `transformers` saves it, and its model."""
+    path = tmp_path_factory.mktemp("grown")
+    tokenizer.save(path / "before")
+    theirs = transformers.AutoTokenizer.from_pretrained(
+        path / "before", extra_special_tokens=[*tokenizer.languages, "myv_Cyrl"]
+    )
+    theirs.save_pretrained(path / "it")
+    shutil.copy(path / "before" / "sentencepiece.bpe.model", path / "it")
+    return path / "it"
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_language_that_was_added_after_the_mask_has_the_id_that_was_trained(
+    grown, tokenizer, version, tmp_path
+):
+    theirs = transformers.AutoTokenizer.from_pretrained(grown)
+    path = shutil.copytree(grown, tmp_path / "it")
+    if version == 4:  # whose configuration numbers them itself
+        config = json.loads((path / "tokenizer_config.json").read_text())
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+        config["added_tokens_decoder"] = {
+            str(i): {"content": token.content, "special": token.special}
+            for i, token in reversed(theirs.added_tokens_decoder.items())
+        }
+        (path / "tokenizer_config.json").write_text(json.dumps(config))
+        (path / "tokenizer.json").unlink()
+    ours = Tokenizer.load(path)
+    assert ours.languages == (*tokenizer.languages, "myv_Cyrl")
+    assert ours.vocab_size == len(theirs)
+    for i in range(ours.vocab_size):
+        assert ours.token(i) == theirs.convert_ids_to_tokens(i)
+    assert ours.language_id("myv_Cyrl") == theirs.convert_tokens_to_ids("myv_Cyrl")
+    ours.save(tmp_path / "again")
+    again = Tokenizer.load(tmp_path / "again")
+    assert again.same_as(ours)
+    assert not again.same_as(Tokenizer(ours._model, ours.languages))  # the mask last
+
+
+def test_a_model_and_a_numbering_of_two_tokenizers_are_refused(grown, model, tmp_path):
+    path = shutil.copytree(grown, tmp_path / "it")
+    (path / "sentencepiece.bpe.model").write_bytes(model)
+    with pytest.raises(TokenizerError, match=r"gives \w+ the id \d+, but after its pieces it has"):
+        Tokenizer.load(path)
+
+
+@pytest.mark.parametrize(
+    "files", [("tokenizer.json",), ("tokenizer.json", "model"), ("decoder", "model")]
+)
+def test_an_added_word_is_refused(files, tokenizer, tmp_path):
+    """`transformers` cuts it out of texts, whatever pieces it has."""
+    path, word = tmp_path / "it", {"id": tokenizer.vocab_size, "content": "zebra", "special": False}
+    tokenizer.save(path)
+    if "model" not in files:
+        (path / "sentencepiece.bpe.model").unlink()
+    name = "tokenizer_config.json" if "decoder" in files else "tokenizer.json"
+    table = json.loads((path / name).read_text())
+    if "decoder" in files:
+        table["added_tokens_decoder"] = {"9000": word}
+    else:
+        table["added_tokens"].append(word)
+    (path / name).write_text(json.dumps(table))
+    with pytest.raises(TokenizerError, match=f"{name}: 'zebra' is an added word"):
+        Tokenizer.load(path)
+
+
+def test_a_tokenizer_that_puts_the_language_last_is_refused(alone, tmp_path):
+    path = shutil.copytree(alone, tmp_path / "it")
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps(config | {"legacy_behaviour": True}))
+    theirs = transformers.AutoTokenizer.from_pretrained(path, src_lang="deu_Latn")
+    assert theirs("Ein Hund").input_ids[-1] == theirs.convert_tokens_to_ids("deu_Latn")
+    with pytest.raises(TokenizerError, match="legacy_behaviour is True"):
+        Tokenizer.load(path)
+
+
+def test_m2m100_tokenizers_of_other_numbers_are_not_the_same(m2m100, tmp_path):
+    ours = Tokenizer.load(m2m100)
+    assert ours.same_as(Tokenizer.load(m2m100))
+    path = shutil.copytree(m2m100, tmp_path / "it")
+    numbers = json.loads((path / "vocab.json").read_text())
+    first, second = list(numbers)[10:12]
+    numbers[first], numbers[second] = numbers[second], numbers[first]
+    (path / "vocab.json").write_text(json.dumps(numbers))
+    assert not Tokenizer.load(path).same_as(ours)

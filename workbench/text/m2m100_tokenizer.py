@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.languages import find_language
+from workbench.text import TokenizerError
+from workbench.text.added_tokens import CONFIG_FILE, read_ids
 from workbench.text.hub_tokenizer import SPECIAL_TOKENS
-from workbench.text.tokenizer import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    Tokenizer,
-    TokenizerError,
-    each_of,
-)
+from workbench.text.tokenizer import MODEL_FILE, Tokenizer, each_of
 
 VOCABULARY_FILE = "vocab.json"
 
@@ -90,7 +86,9 @@ class M2M100Tokenizer(Tokenizer):
             raise TokenizerError(
                 f"{directory / CONFIG_FILE}: num_madeup_words is {made_up!r}, not a whole number."
             )
-        return cls(model, vocabulary, config.get("language_codes", "m2m100"), made_up)
+        tokenizer = cls(model, vocabulary, config.get("language_codes", "m2m100"), made_up)
+        tokenizer._check_ids(read_ids(directory), directory)
+        return tokenizer
 
     def save(self, directory: str | Path) -> None:
         """Writes the three files that `transformers` reads as an `M2M100Tokenizer`."""
@@ -118,6 +116,14 @@ class M2M100Tokenizer(Tokenizer):
         if len(SPECIAL_TOKENS) <= token_id < self._first_language_id:
             return self._names[token_id]
         return super().token(token_id)
+
+    def same_as(self, other: Tokenizer) -> bool:
+        """Whether the two give the same ids for every text."""
+        return (
+            isinstance(other, M2M100Tokenizer)
+            and super().same_as(other)
+            and self._vocabulary == other._vocabulary
+        )
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         number, unknown = self._vocabulary, self.unk_id

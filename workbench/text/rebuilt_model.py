@@ -16,7 +16,8 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 
-from workbench.errors import WorkbenchError
+from workbench.text import TokenizerError
+from workbench.text.added_tokens import check_words
 from workbench.text.hub_tokenizer import MASK, SPACE, SPECIAL_TOKENS
 
 #: What the parts of `tokenizer.json` must be called; others would cut text otherwise.
@@ -24,26 +25,22 @@ _FIXED = {"type": "BPE", "dropout": None, "unk_token": "<unk>", "fuse_unk": True
 _PASSED_OVER = ("Precompiled", "Replace", "Strip")
 
 
-class RebuildError(WorkbenchError):
-    """A `tokenizer.json` that is not of NLLB's kind."""
-
-
 def rebuild_model(path: Path) -> tuple[bytes, list[str]]:
     """A serialised SentencePiece model, and the language codes and the mask in the order of their ids.
 
     Raises:
-        RebuildError: the file is damaged, or its tokenizer is not a SentencePiece BPE model whose ids are
+        TokenizerError: the file is damaged, or its tokenizer is not a SentencePiece BPE model whose ids are
             `SPECIAL_TOKENS`, the pieces, then the languages and the mask.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         return _rebuilt(table, path)
     except OSError as error:
-        raise RebuildError(f"Cannot read {path}: {error.strerror}.") from error
+        raise TokenizerError(f"Cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        if isinstance(error, RebuildError):
+        if isinstance(error, TokenizerError):
             raise
-        raise RebuildError(
+        raise TokenizerError(
             f"{path} is damaged: it is not a tokenizer's JSON ({error!r})."
         ) from error
 
@@ -52,11 +49,12 @@ def _rebuilt(table: Mapping[str, Any], path: Path) -> tuple[bytes, list[str]]:
     model = table["model"]
     for key, accepted in _FIXED.items():
         if model.get(key) != accepted:
-            raise RebuildError(
+            raise TokenizerError(
                 f"{path}: its model's {key} is {model.get(key)!r}, not {accepted!r}."
             )
     if model.get("byte_fallback"):
-        raise RebuildError(f"{path}: its model falls back to bytes, which NLLB's do not.")
+        raise TokenizerError(f"{path}: its model falls back to bytes, which NLLB's do not.")
+    check_words(table["added_tokens"], path)
     added = {token["content"]: token["id"] for token in table["added_tokens"]}
     vocabulary: dict[str, int] = model["vocab"]
     pieces = sorted((i, piece) for piece, i in vocabulary.items() if piece not in added)
@@ -64,7 +62,7 @@ def _rebuilt(table: Mapping[str, Any], path: Path) -> tuple[bytes, list[str]]:
     named = [(vocabulary.get(t, added.get(t)), t) for t in SPECIAL_TOKENS] + pieces + extra
     for position, (i, token) in enumerate(named):
         if i != position:
-            raise RebuildError(
+            raise TokenizerError(
                 f"{path}: {token!r} has id {i} where {position} is expected. Accepted are tokenizers whose ids"
                 f" are {' '.join(SPECIAL_TOKENS)}, the pieces, the languages and {MASK}."
             )
@@ -130,18 +128,18 @@ def _charsmap(table: Mapping[str, Any], path: Path) -> bytes:
     parts = before["pretokenizers"] if before["type"] == "Sequence" else [before]
     strange += [p["type"] for p in parts if p["type"] not in ("Metaspace", "WhitespaceSplit")]
     if strange or len(tables) != 1 or parts[-1].get("replacement") != SPACE:
-        raise RebuildError(
+        raise TokenizerError(
             f"{path}: its normaliser and pre-tokenizer are not SentencePiece's (one Precompiled, Metaspace"
             f" {SPACE}){': ' + ', '.join(strange) if strange else ''}."
         )
     try:
         return base64.b64decode(tables[0], validate=True)
     except binascii.Error as error:
-        raise RebuildError(f"{path}: its precompiled_charsmap is damaged ({error}).") from error
+        raise TokenizerError(f"{path}: its precompiled_charsmap is damaged ({error}).") from error
 
 
-def _not_sentencepiece(path: Path, piece: str) -> RebuildError:
-    return RebuildError(
+def _not_sentencepiece(path: Path, piece: str) -> TokenizerError:
+    return TokenizerError(
         f"{path}: the merges that make {piece!r} are not those of a SentencePiece model. Put its"
         " sentencepiece.bpe.model beside it."
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 
-from workbench.errors import WorkbenchError
 from workbench.languages import find_language
+from workbench.text import TokenizerError
+from workbench.text.added_tokens import CONFIG_FILE, HUB_FILE, check_order, read_extra_tokens
 from workbench.text.hub_tokenizer import (
     MASK,
     SPECIAL_TOKENS,
@@ -20,21 +21,14 @@ from workbench.text.hub_tokenizer import (
     tokenizer_json,
     with_mask,
 )
-from workbench.text.rebuilt_model import RebuildError, rebuild_model
+from workbench.text.rebuilt_model import rebuild_model
 
 MODEL_FILE = "sentencepiece.bpe.model"
-CONFIG_FILE = "tokenizer_config.json"
-HUB_FILE = "tokenizer.json"
-LEGACY_FILE = "special_tokens_map.json"  # where published NLLB checkpoints list their languages
 
 #: Texts that are encoded sooner one by one: starting threads takes as long as encoding this many.
 _FEW = 24
 
 _HALF_CHARACTERS = re.compile("[\ud800-\udfff]")  # lone surrogates, which UTF-8 cannot write
-
-
-class TokenizerError(WorkbenchError):
-    """A tokenizer cannot be trained, loaded or given these ids."""
 
 
 class Tokenizer:
@@ -154,6 +148,7 @@ class Tokenizer:
             TokenizerError: a file is missing, damaged or of another kind.
         """
         directory = Path(directory)
+        check_order(directory)
         if (directory / "vocab.json").exists():
             from workbench.text.m2m100_tokenizer import M2M100Tokenizer
 
@@ -167,21 +162,19 @@ class Tokenizer:
                 f"Cannot read {directory / MODEL_FILE}: {error.strerror}. A checkpoint's tokenizer "
                 f"is {MODEL_FILE} and {CONFIG_FILE}, of NLLB's kind: copy them from the model it was made from."
             ) from error
-        for file in (CONFIG_FILE, LEGACY_FILE):
-            languages = _read_languages(directory / file)
-            if languages:
-                return cls(model, languages)
-        raise TokenizerError(
-            f"{directory / CONFIG_FILE} lists no languages. It should have their codes, in the "
-            'order of their ids, under "extra_special_tokens".'
-        )
+        extra, ids = read_extra_tokens(directory)
+        if not extra:
+            raise TokenizerError(
+                f"{directory / CONFIG_FILE} lists no languages. It should have their codes, in the "
+                'order of their ids, under "extra_special_tokens".'
+            )
+        tokenizer = cls(model, extra)
+        tokenizer._check_ids(ids, directory)
+        return tokenizer
 
     @classmethod
     def _rebuilt(cls, path: Path) -> Tokenizer:
-        try:
-            model, languages = rebuild_model(path)
-        except RebuildError as error:
-            raise TokenizerError(str(error)) from error
+        model, languages = rebuild_model(path)
         if languages in ([], [MASK]):
             raise TokenizerError(f"{path} has no language codes among its added tokens.")
         return cls(model, languages)
@@ -258,7 +251,10 @@ class Tokenizer:
 
     def same_as(self, other: Tokenizer) -> bool:
         """Whether the two give the same ids for every text."""
-        return (self._model, self._languages) == (other._model, other._languages)
+        return type(self) is type(other) and (self._model, self._language_ids) == (
+            other._model,
+            other._language_ids,
+        )
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -269,6 +265,15 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of ids: special tokens, pieces, languages and the mask."""
         return self._first_language_id + len(self._extra_tokens)
+
+    def _check_ids(self, stated: Mapping[str, int], directory: Path) -> None:
+        """Refuse ids of added tokens other than those that follow from the pieces. Raises TokenizerError."""
+        for i, token in enumerate(self._extra_tokens, start=self._first_language_id):
+            if stated.get(token, i) != i:
+                raise TokenizerError(
+                    f"The tokenizer in {directory} gives {token} the id {stated[token]}, but after its pieces it has"
+                    f" {i}: its files do not belong together."
+                )
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts, without the language and the end."""
@@ -290,24 +295,6 @@ def each_of(texts: Sequence[str], encode: Callable[[Any], Any]) -> Any:
 def _encodable(text: str) -> str:
     """`text` with U+FFFD for half characters, which broken JSON or UTF-16 can leave in a string."""
     return _HALF_CHARACTERS.sub("\ufffd", text)
-
-
-def _read_languages(path: Path) -> list[str]:
-    """The language codes that a tokenizer's configuration lists; none where there is no file."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        languages = config.get("extra_special_tokens", config.get("additional_special_tokens", []))
-        codes = [token if isinstance(token, str) else token["content"] for token in languages]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise TokenizerError(f"Cannot read {path}: {error.strerror}.") from error
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise TokenizerError(
-            f"{path} is damaged: it is not JSON that lists language codes ({error})."
-        ) from error
-    found = [code for code in codes if code not in SPECIAL_TOKENS]
-    return found if found != [MASK] else []
 
 
 def _write_json(path: Path, value: object, indent: int | None = None) -> None:
