@@ -142,6 +142,7 @@ def test_without_a_pivot_all_directions_are_meant():
         ("run.seed", -1, "seed: must not be below 0"),
         ("run.valid_sentences", 0, "valid_sentences: must be at least 1"),
         ("objective.accumulate", 0, "must be at least 1"),
+        ("objective.accumulate", 257, "at most the rows of a batch"),
         ("objective.weight_decay", -0.1, "must not be below 0"),
         ("run.average", 1.0, r"run\.average: must be from 0 to below 1"),
         ("run.patience", -1, "must not be below 0"),

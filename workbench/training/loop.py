@@ -112,6 +112,11 @@ def _train(
     _check_memory(recipe, start.tokenizer.vocab_size if start else recipe.data.vocabulary)
     text = _read(recipe, start, output)
     tokenizer, config = text.tokenizer, text.config
+    if recipe.run.steps <= recipe.objective.warmup_steps:
+        tell(
+            f"note: the run ends at step {recipe.run.steps:,} (run.steps), while the learning rate still rises"
+            f" until step {recipe.objective.warmup_steps:,} (objective.warmup_steps)."
+        )
     optimizer = make_optimizer(recipe.objective, recipe.run.steps)
     graph, trained, update = _begin(recipe, config, optimizer, start, mesh)
     state = State(trained, np.zeros(3, np.int64), no_standing())

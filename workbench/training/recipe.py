@@ -198,7 +198,12 @@ class Recipe:
                 objective.weight_decay == 0 or objective.optimizer == "adam",
                 "objective.weight_decay: goes with adam only",
             ),
-            (objective.accumulate >= 1, "objective.accumulate: must be at least 1"),
+            (
+                bool(data.buckets)
+                and 1 <= objective.accumulate <= data.batch_tokens // data.buckets[0],
+                "objective.accumulate: must be at least 1, and at most the rows of a batch, data.batch_tokens /"
+                " data.buckets",
+            ),
             (self.run.steps >= 1, "run.steps: must be at least 1"),
             (self.run.seed >= 0, "run.seed: must not be below 0"),
             (self.run.valid_sentences >= 1, "run.valid_sentences: must be at least 1"),
