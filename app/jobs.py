@@ -76,6 +76,13 @@ def known(of: Any) -> Job | None:
     return None if job is None or job.error or job.cancelled else job
 
 
+def forget(which: Callable[[Job], bool]) -> None:
+    """Let those jobs not be `known` any longer."""
+    with _lock:
+        for of in [of for of, job in _known.items() if which(job)]:
+            del _known[of]
+
+
 def start(work: Callable[[Job], None], of: Any = None, shared: bool = False) -> Job:
     """Run `work` in a thread of its own. What it raises becomes `error`, a line of text.
 

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app import jobs
 from workbench.checkpoint import CONFIG, INDEX, RESULT, WEIGHTS
 from workbench.checkpoint.hub import find_checkpoint
 from workbench.checkpoint.hub_config import from_json
@@ -32,12 +33,26 @@ VARIABLE = "WORKBENCH_CHECKPOINTS"
 _FIRST = ("captions-task-moe", "captions-token-moe", "captions-dense")
 #: Checkpoints in memory, at most: the one that was used longest ago goes first.
 MOST_LOADED = 6
-#: Networks that a session has made and keeps in memory, at most.
-MOST_MADE = 4
+#: Networks made on the pages of this server that stay in memory, at most: the one that was made longest ago goes first.
+MOST_MADE = 6
 #: What the address calls a checkpoint that was added by hand.
 ADDED = "checkpoint"
 _BOOKS, _LOADING = threading.Lock(), threading.Lock()
 _NEXT = itertools.count()
+
+
+@dataclass(frozen=True)
+class Making:
+    """What network was asked for on the Sub-networks page. version: of the checkpoint's files, so that one that was
+    written anew is cut anew. settings: what is made of it.
+
+    Results of its job have it as `network`.
+    """
+
+    path: Path
+    version: tuple[float, ...]
+    how: str
+    settings: Any
 
 
 @dataclass(frozen=True)
@@ -239,18 +254,41 @@ def number_of(model: Translator) -> int:
         return _numbers().setdefault(model, next(_NEXT))
 
 
+@st.cache_resource
+def _made() -> dict[str, Translator]:
+    """The networks that were made here, the newest last. Of the server, so that a reload does not lose them."""
+    return {}
+
+
 def made() -> dict[str, Translator]:
-    """The networks that were made in this session and are in memory, the newest last."""
-    networks: dict[str, Translator] = st.session_state.setdefault("made", {})
-    return networks
+    """The networks that were made on the pages of this server and are in memory, the newest last."""
+    with _BOOKS:
+        return dict(_made())
 
 
-def keep(networks: dict[str, Translator], model: Translator) -> None:
-    """Add a network to `made()`, given here because a job has no session; the oldest goes where they are too many."""
-    networks.pop(model.name, None)
-    networks[model.name] = model
-    while len(networks) > MOST_MADE:
-        del networks[next(iter(networks))]
+def keep(model: Translator) -> None:
+    """Add a network to `made()`; the oldest goes where they are too many."""
+    with _BOOKS:
+        networks = _made()
+        networks.pop(model.name, None)
+        networks[model.name] = model
+        while len(networks) > MOST_MADE:
+            del networks[next(iter(networks))]
+
+
+def drop(model: Translator) -> None:
+    """Forget a network that was made here, and the jobs that hold it."""
+
+    def holds(job: jobs.Job | None) -> bool:
+        return job is not None and any(result.network is model for result in job.results)
+
+    with _BOOKS:
+        if _made().get(model.name) is model:
+            del _made()[model.name]
+    jobs.forget(lambda job: isinstance(job.of, Making) and holds(job))
+    for key in ("cutting", "making"):
+        if holds(st.session_state.get(key)):
+            del st.session_state[key]
 
 
 def free_name(name: str) -> str:
@@ -261,12 +299,12 @@ def free_name(name: str) -> str:
 
 
 def network(name: str) -> Translator:
-    """The network of that name: one that was made in this session, else the checkpoint. Raises WorkbenchError."""
-    if name in made():
-        return made()[name]
+    """The network of that name: one that was made here, else the checkpoint. Raises WorkbenchError."""
+    if (model := made().get(name)) is not None:
+        return model
     path = checkpoints().get(name)
     if path is None:
-        raise WorkbenchError(f"{name} is neither a checkpoint nor a network made in this session.")
+        raise WorkbenchError(f"{name} is neither a checkpoint nor a network that was made here.")
     return load(path)
 
 

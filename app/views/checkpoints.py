@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -20,6 +20,10 @@ from workbench.checkpoint.model_card import licence_of, split_card
 from workbench.config import ModelConfig
 from workbench.errors import WorkbenchError
 from workbench.languages import find_language
+from workbench.wording import counted
+
+if TYPE_CHECKING:
+    from workbench.decoding.translator import Translator
 
 #: Bytes in a MiB.
 MIB = 2**20
@@ -118,8 +122,14 @@ def show_overview(configs: dict[str, ModelConfig], paths: dict[str, Path]) -> No
     held = [size for name in configs if (size := in_memory(paths[name])) is not None]
     free = free_memory()
     left = "" if free is None else f"; {free / 2**30:,.1f} GiB of memory are free"
+    made = [model.weight_bytes for model in session.made().values()]
+    more = (
+        f", and {counted(len(made), 'network')} made here: {sum(made) / MIB:,.1f} MiB"
+        if made
+        else ""
+    )
     st.caption(
-        f"{len(configs)} checkpoints, {len(held)} in memory: {sum(held) / MIB:,.1f} MiB of weights, compiled"
+        f"{len(configs)} checkpoints, {len(held)} in memory: {sum(held) / MIB:,.1f} MiB of weights{more}, compiled"
         f" programs and caches apart{left}. At most {session.MOST_LOADED} stay in memory; the one that was used"
         " longest ago goes first. Layers are counted from 0."
     )
@@ -153,7 +163,6 @@ def show_overview(configs: dict[str, ModelConfig], paths: dict[str, Path]) -> No
 
 def show(name: str, path: Path, config: ModelConfig) -> None:
     """One checkpoint: facts, buttons to load, unload and remove it, and its card."""
-    counts = parameters_by_component(config)
     need, free, held = session.memory_needed(config), free_memory(), in_memory(path)
     fits = free is None or need <= free
     with st.container(border=True):
@@ -169,21 +178,57 @@ def show(name: str, path: Path, config: ModelConfig) -> None:
             memory = f"not loaded; would need {need / MIB:,.1f} MiB for its weights (float32)"
             if free is not None and not fits:
                 memory += f", but {free / MIB:,.1f} MiB are free: **it cannot be loaded here now**"
-        facts = {
-            "Parameters": f"{sum(counts.values()) / 1e6:.2f} M"
-            + ("" if config.is_dense else f", of which experts {counts['experts'] / 1e6:.2f} M"),
+        on_disk = f"{size_of(path) / MIB:,.1f} MiB"
+        facts = shape_of(config) | {
             "In memory": memory,
-            "On disk": f"{size_of(path) / MIB:,.1f} MiB",
-            "Encoder": stack_in_words(config.encoder),
-            "Decoder": stack_in_words(config.decoder),
+            "On disk": on_disk,
             "Languages": f"{languages} ({len(config.directions)} directions)",
             "Licence": licence_of(text) or "not stated",
             "Directory": f"`{path}`",
         }
-        st.markdown("\n".join(f"- **{label}** {value}" for label, value in facts.items()))
+        show_facts(facts)
         if text:
             with st.expander("Model card"):
                 st.markdown(with_lower_headings(split_card(text)[1], 3), anchors=False)
+
+
+def show_made(model: Translator) -> None:
+    """A network that was made on these pages: facts, and a button that gives its memory back."""
+    saved = model.path if model.path is not None and model.path.is_dir() else None
+    with st.container(border=True):
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        left.subheader(session.literal(model.name), anchor=False)
+        if right.button(
+            "Unload",
+            key=f"drop {session.number_of(model)}",
+            icon=":material/eject:",
+            width="stretch",
+            help=None if saved else "It is not saved, so it would have to be made anew",
+        ):
+            session.drop(model)
+            st.rerun()
+        facts = shape_of(model.config) | {
+            "In memory": f"{model.weight_bytes / MIB:,.1f} MiB of weights ({model.dtype})",
+            "Made here": f"saved in `{saved}`" if saved else "not saved",
+            "Directions": ", ".join(task.label for task in model.config.directions),
+        }
+        show_facts(facts)
+
+
+def shape_of(config: ModelConfig) -> dict[str, str]:
+    """Parameters and stacks in words."""
+    counts = parameters_by_component(config)
+    experts = "" if config.is_dense else f", of which experts {counts['experts'] / 1e6:.2f} M"
+    return {
+        "Parameters": f"{sum(counts.values()) / 1e6:.2f} M{experts}",
+        "Encoder": stack_in_words(config.encoder),
+        "Decoder": stack_in_words(config.decoder),
+    }
+
+
+def show_facts(facts: dict[str, str]) -> None:
+    """A list of facts, each with what it is of."""
+    st.markdown("\n".join(f"- **{label}** {value}" for label, value in facts.items()))
 
 
 def offer_loading(place: Any, path: Path, fits: bool) -> None:
@@ -222,5 +267,7 @@ offer_adding()
 configs = session.usable()
 paths = session.checkpoints()
 show_overview(configs, paths)
+for network in reversed(session.made().values()):
+    show_made(network)
 for name, config in configs.items():
     show(name, paths[name], config)

@@ -39,11 +39,12 @@ if len(several) > 1:
     how = choose_one(columns[1], "What to do", "how", words, segmented=True, strange=strange)
 say_strange(strange)
 try:
-    model = session.load(session.checkpoints()[name])
+    path = session.checkpoints()[name]
+    model = session.load(path)
 except WorkbenchError as error:
     st.error(session.literal(str(error)), icon=":material/error:")
     st.stop()
 if how == EXTRACT:
-    extraction(model, choose_directions(configs[name]))
+    extraction(path, model, choose_directions(configs[name]))
 else:
-    smaller(how, session.checkpoints()[name], model, st.container())
+    smaller(how, path, model, st.container())

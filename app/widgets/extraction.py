@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -43,7 +44,7 @@ def choose_directions(config: ModelConfig) -> list[Task]:
     default = [_PREFERRED if _PREFERRED in options else options[0]]
     if is_fresh(_KEY):
         st.session_state[_KEY] = _asked()
-    found = [name for name in st.session_state[_KEY] if name in options]
+    found = [name for name in dict.fromkeys(st.session_state[_KEY]) if name in options]
     if not found and st.session_state[_KEY] != []:
         found = default
     st.session_state[_KEY] = found
@@ -75,7 +76,7 @@ def _asked() -> list[str]:
     return several or [f"{first}-{second}"]
 
 
-def extraction(model: Translator, tasks: Sequence[Task]) -> None:
+def extraction(path: Path, model: Translator, tasks: Sequence[Task]) -> None:
     """What the tasks keep; on request the sub-network, a proof for each of them, and ways to keep it."""
     if not tasks:
         st.info("Choose at least one direction to extract.", icon=":material/info:")
@@ -87,24 +88,31 @@ def extraction(model: Translator, tasks: Sequence[Task]) -> None:
         st.error(session.literal(str(error)), icon=":material/error:")
         return
     with place:
-        _extract_and_prove(model, tasks)
+        _extract_and_prove(path, model, tasks)
 
 
-def _extract_and_prove(model: Translator, tasks: Sequence[Task]) -> None:
+def _extract_and_prove(path: Path, model: Translator, tasks: Sequence[Task]) -> None:
     """The button, the job under way, and what came of it."""
-    of = model.name, tuple(tasks)
+    asked = session.Making(path, session.version_of(path), "extract", tuple(tasks))
     job: jobs.Job | None = st.session_state.get("cutting")
+    if job is None or (
+        job.finished and job.of != asked
+    ):  # it may have been asked before, and the page loaded anew
+        job = jobs.known(asked) or job
+        if job is not None:
+            st.session_state["cutting"] = job
     busy = job is not None and not job.finished
     if st.button("Extract and prove", type="primary", icon=":material/content_cut:", disabled=busy):
-        made = session.made()
         name = None if len(tasks) == 1 else session.free_name(f"{model.name}-{len(tasks)}-tasks")
-        st.session_state["cutting"] = jobs.start(lambda job: cut(job, model, tasks, name, made), of)
+        st.session_state["cutting"] = jobs.start(
+            lambda job: cut(job, model, tasks, name), asked, shared=True
+        )
         st.rerun()
     if job is None:
         return
     if not job.finished:
         watch(job)
-    elif job.of == of:
+    elif job.of == asked:
         if job.error:
             st.error(session.literal(job.error), icon=":material/error:")
         elif job.cancelled and not job.results:
@@ -177,20 +185,11 @@ def _layers(
     return pd.DataFrame(rows)
 
 
-def cut(
-    job: jobs.Job,
-    model: Translator,
-    tasks: Sequence[Task],
-    name: str | None,
-    networks: dict[str, Translator],
-) -> None:
-    """The sub-network, and its proofs on the bundled captions one by one, as the job's only result.
-
-    networks: what the session has made, of which it is one from then on.
-    """
+def cut(job: jobs.Job, model: Translator, tasks: Sequence[Task], name: str | None) -> None:
+    """The sub-network, and its proofs on the bundled captions one by one, as the job's only result."""
     job.report(0.0, f"Extracting {tasks[0].label if len(tasks) == 1 else f'{len(tasks)} tasks'}")
     small = extract(model, tasks, name)
-    session.keep(networks, small)
+    session.keep(small)
     job.results.append(Cut(small, model.name, tuple(tasks)))
     corpus = read_corpus(CAPTIONS)
     for number, task in enumerate(tasks):

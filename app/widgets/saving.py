@@ -55,6 +55,7 @@ def offer(small: Translator, whole: str, tasks: Sequence[Task]) -> None:
         asked = {"systems": [whole, small.name]}
         if tasks:
             asked["directions"] = [str(task) for task in tasks]
+        session.keep(small)  # others may have been made since
         # In the state too: a page that was open before goes by that rather than by its address.
         st.session_state.update(asked)
         st.switch_page("views/compare.py", query_params=asked)

@@ -52,15 +52,11 @@ def make(
     plan: Plan,
     tasks: Sequence[Task],
     words: str,
-    networks: dict[str, Translator],
 ) -> None:
-    """Make the network and report on it. The network alone is a result, until its report is there.
-
-    networks: what the session has made, of which it is one from then on.
-    """
+    """Make the network and report on it. The network alone is a result, until its report is there."""
     job.report(0.0, "Making the network")
     small = plan.make()
-    session.keep(networks, small)
+    session.keep(small)
     job.results.append(Made(small, model.name, tuple(tasks), None, words))
     if tasks:
         sets = [load_testset(CAPTIONS, task) for task in tasks]
@@ -101,19 +97,24 @@ def smaller(how: str, path: Path, model: Translator, place: Any) -> None:
             st.error(session.literal(str(error)), icon=":material/error:")
     else:
         st.info("Choose at least one direction that the result is for.", icon=":material/info:")
-    of = (model.name, how)
     job: jobs.Job | None = st.session_state.get("making")
     if plan is not None:
+        words = f"{plan.words}, for {', '.join(task.label for task in tasks)}"
+        asked = session.Making(path, session.version_of(path), how, words)
+        # After a file that a person gave nobody can ask again: a page that is loaded anew has it no longer.
+        own = st.session_state.get("statistics-file") is not None or (how == PRUNE and by == LIST)
+        if job is None and not own and (job := jobs.known(asked)) is not None:
+            st.session_state["making"] = job  # the page was loaded anew
         show_plan(path, model, plan)
         busy = job is not None and not job.finished
         if press(how, plan, model.name, busy):
             measured = [task for task in tasks if task in on_captions(model.config)]
-            words = f"{plan.words}, for {', '.join(task.label for task in tasks)}"
-            made = session.made()
-            job = jobs.start(lambda job: make(job, model, plan, measured, words, made), of)
+            job = jobs.start(
+                lambda job: make(job, model, plan, measured, words), asked, shared=not own
+            )
             st.session_state["making"] = job
             st.rerun()
-    if job is not None and (job.of == of or not job.finished):
+    if job is not None and (not job.finished or (job.of.path, job.of.how) == (path, how)):
         show_result(job)
 
 

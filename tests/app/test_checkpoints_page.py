@@ -182,14 +182,14 @@ def test_a_card_has_no_heading_as_large_as_the_page(some: Path) -> None:
 def test_networks_made_here_are_kept_the_newest_first_to_be_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session.st, "session_state", {})
+    session._made().clear()
     models = [translator(*kind) for kind in (("dense", "dense"), ("token", "token"))]
     models += [translator(*kind) for kind in (("token", "target"), ("target", "target"))]
     monkeypatch.setattr(session, "MOST_MADE", 3)
     for model in models:
-        session.keep(session.made(), model)
+        session.keep(model)
     assert list(session.made().values()) == models[1:]
-    session.keep(session.made(), models[1])
+    session.keep(models[1])
     assert list(session.made().values()) == [*models[2:], models[1]]
     assert session.network("target-target") is models[3]
     assert session.free_name("target-target") == "target-target-2"

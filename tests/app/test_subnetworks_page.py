@@ -33,6 +33,7 @@ def some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     translator("target", "target").save(folder / "routed")
     monkeypatch.setenv(session.VARIABLE, str(folder))
     monkeypatch.setattr(extraction, "prove", proved)
+    session._made().clear()
     return folder
 
 
@@ -53,7 +54,7 @@ def test_several_directions_are_extracted_and_each_is_proved(some: Path) -> None
     assert list(table["task"]) == ["English → German", "English → French"]
     assert list(table["identical"]) == [4, 4] and set(table["holds"]) == {"proved"}
     assert "4 captions in each of 2 directions: 8 translations" in test.success[0].value
-    (name,) = session_made(test)
+    (name,) = session.made()
     assert name == "routed-2-tasks"
     (sizes,) = [f.value for f in test.dataframe if "Memory, MiB" in f.value]
     assert sizes["Component"].iloc[-1] == "All"
@@ -75,9 +76,23 @@ def test_several_directions_are_extracted_and_each_is_proved(some: Path) -> None
     assert any("MiB on disk" in caption.value for caption in test.run().caption)
 
 
-def session_made(test: AppTest) -> dict[str, Translator]:
-    made: dict[str, Translator] = test.session_state["made"]
-    return made
+def test_what_was_made_is_found_when_the_page_is_loaded_anew_until_it_is_unloaded() -> None:
+    ended(press(at(directions=[FR, DE, FR]), "Extract and prove"), "cutting")
+    again = at(directions=[FR, DE])
+    assert again.multiselect(key="cut-directions").value == [FR, DE]
+    assert "Proved on 4 captions in each of 2 directions" in again.success[0].value
+    assert not at(directions=[DE, FR]).success
+    compare = AppTest.from_file(str(PAGES / "compare.py"), default_timeout=120)
+    compare.query_params["systems"] = ["routed", "routed-2-tasks"]
+    compare.run()
+    assert compare.multiselect(key="systems").value == ["routed", "routed-2-tasks"]
+    checkpoints = opened("checkpoints")
+    assert "and 1 network made here: 0." in checkpoints.caption[1].value
+    (facts,) = [text.value for text in checkpoints.markdown if "Made here" in text.value]
+    assert "**Made here** not saved" in facts and "English → French, English → German" in facts
+    (unload,) = [each for each in checkpoints.button if each.key and each.key.startswith("drop ")]
+    unload.click().run()
+    assert not session.made() and not at(directions=[FR, DE]).success
 
 
 def test_one_direction_stands_in_the_address_as_from_and_to() -> None:
@@ -121,7 +136,7 @@ def test_a_cancelled_proof_leaves_what_was_done(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(extraction, "prove", slow)
     test = press(at(directions=[DE, FR]), "Extract and prove")
     assert second.wait(60)
-    assert list(session_made(test)) == ["routed-2-tasks"]
+    assert list(session.made()) == ["routed-2-tasks"]
     press(test, "Cancel")
     ended(test, "cutting")
     assert "not proved for English → French" in test.warning[0].value
@@ -130,7 +145,7 @@ def test_a_cancelled_proof_leaves_what_was_done(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_cancelled_report_leaves_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, networks = translator("token", "token"), {}
+    model = translator("token", "token")
     plan = smaller.Plan({}, model.config, "words", lambda: model)
 
     def endless(*_: Any, progress: Any) -> None:
@@ -139,12 +154,12 @@ def test_a_cancelled_report_leaves_the_network(monkeypatch: pytest.MonkeyPatch) 
             threading.Event().wait(0.01)
 
     monkeypatch.setattr(smaller, "report", endless)
-    job: Job = jobs.start(lambda job: smaller.make(job, model, plan, [EN_DE], "words", networks))
+    job: Job = jobs.start(lambda job: smaller.make(job, model, plan, [EN_DE], "words"))
     while not job.results:
         threading.Event().wait(0.01)
     job.cancel()
     while not job.finished:
         threading.Event().wait(0.01)
     (made,) = job.results
-    assert made.network is networks[model.name] is model
+    assert made.network is session.made()[model.name] is model
     assert made.found is None and made.whole == model.name and made.tasks == (EN_DE,)
