@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.models import stack
+from tests.models import config, stack
 from workbench.config import ConfigError, RouterConfig
 
 TWO = stack("token", layers=3, experts=4, expert_layers=(0, 2))
@@ -39,3 +39,11 @@ def test_a_remainder_belongs_to_task_routing_with_one_expert():
     ):
         with pytest.raises(ConfigError, match="has no remainder"):
             RouterConfig(**wrong, remainder=True)
+
+
+@pytest.mark.parametrize("key", ["d_model", "max_positions"])
+def test_a_network_holds_a_text_and_its_positions(key):
+    small = {"d_model": 4, "max_positions": 3}
+    assert dataclasses.replace(config("dense", "dense"), **small).max_positions == 3
+    with pytest.raises(ConfigError, match=f"{key} is .: it must be at least"):
+        dataclasses.replace(config("dense", "dense"), **{**small, key: small[key] - 1})

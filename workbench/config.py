@@ -201,6 +201,10 @@ class ModelConfig:
     eos_id: int = field(default=2, kw_only=True)
 
     def __post_init__(self) -> None:
+        # Positions are sines of D/2 - 1 steps; a text is a language, a token and an end.
+        for key, least in (("d_model", 4), ("max_positions", 3)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"{key} is {getattr(self, key)}: it must be at least {least}.")
         for name, stack in self.stacks:
             if self.d_model % stack.heads:
                 raise ConfigError(

@@ -38,6 +38,9 @@ def test_layers_that_differ_are_listed() -> None:
     assert stack_in_words(stack) == (
         "3 layers, 4, 2 and 3 experts in layers 0, 1 and 2, 2 chosen by token"
     )
+    assert stack.router is not None
+    one = replace(stack, experts=1, experts_by_layer=(), router=replace(stack.router, top_k=1))
+    assert stack_in_words(one) == "3 layers, 1 expert in layers 0, 1 and 2, 1 chosen by token"
 
 
 def test_headings_go_down_and_nothing_else_changes() -> None:

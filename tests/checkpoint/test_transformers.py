@@ -97,6 +97,9 @@ def test_a_dense_checkpoint_is_an_m2m100_model(tmp_path):
     there = open_there(model, tmp_path / "it")
     assert type(there).__name__ == "M2M100ForConditionalGeneration"
     assert_equal_to_theirs(model, there)
+    row = torch.tensor([model.tokenizer.encode_source(TEXTS[0], "eng_Latn")])
+    language = model.tokenizer.language_id("deu_Latn")
+    assert there.generate(row, forced_bos_token_id=language).shape[1] > 2 + 20  # its own default
     there.save_pretrained(tmp_path / "theirs")
     assert read_config(tmp_path / "theirs") == model.config
     there.config.activation_function = "gelu"  # as who trains on may

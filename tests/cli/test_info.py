@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.cli.conftest import Run
-from tests.models import TASKS, config, translator
+from tests.models import TASKS, config, new_translator, stack, translator
 from workbench.checkpoint.components import COMPONENTS, parameters_by_component
 from workbench.checkpoint.directory import read_config
 from workbench.checkpoint.model_card import MULTI30K, front_matter, licence_of, model_card, terms_of
@@ -49,6 +50,17 @@ def test_info_says_how_each_stack_is_routed(
     assert run("info", tmp_path / "hybrid", "--json").table["routing"] == words
     assert "kind       routed by target language (task" in run("info", checkpoints["target"]).out
     assert "kind       dense (m2m_100), encoder-" in run("info", checkpoints["dense"]).out
+
+
+def test_info_says_how_many_heads_each_stack_has(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    decoder = dataclasses.replace(stack("dense"), heads=2)
+    new_translator("dense", decoder).save(tmp_path / "it")
+    assert ", width 32, 4 + 2 heads, up to " in run("info", tmp_path / "it").out
+    stacks = run("info", tmp_path / "it", "--json").table["stacks"]
+    assert [stacks[name]["heads"] for name in ("encoder", "decoder")] == [4, 2]
+    assert ", width 32, 4 heads, up to " in run("info", checkpoints["dense"]).out
 
 
 def test_info_says_who_was_assigned_by_hand(tmp_path: Path, run: Run) -> None:

@@ -16,12 +16,13 @@ def stack_in_words(stack: StackConfig) -> str:
     router = stack.router
     if router is None:
         return f"{depth}, dense"
-    counts = _listed(stack.experts_by_layer or (stack.experts,))
+    counts = stack.experts_by_layer or (stack.experts,)
+    experts = f"{_listed(counts)} expert{'' if counts == (1,) else 's'}"
     layers = _listed(stack.expert_layers)
     plural = "s" if len(stack.expert_layers) > 1 else ""
     by = _looks_at(router)
     how = f"assigned by hand to each {by}" if router.assignment else f"chosen by {by}"
-    return f"{depth}, {counts} experts in layer{plural} {layers}, {router.top_k} {how}"
+    return f"{depth}, {experts} in layer{plural} {layers}, {router.top_k} {how}"
 
 
 def routing_in_words(config: ModelConfig) -> str:

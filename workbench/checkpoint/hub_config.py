@@ -95,6 +95,8 @@ def to_json(config: ModelConfig, kind: str | None = None) -> dict[str, Any]:
         "bos_token_id": config.bos_id,
         "eos_token_id": config.eos_id,
         "decoder_start_token_id": config.eos_id,
+        # Where `generate` is not told, it would end after 20 tokens.
+        "max_length": config.max_positions,
         # Weights may be stored shorter, but are computed with in float32.
         "dtype": "float32",
     }

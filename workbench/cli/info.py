@@ -78,9 +78,10 @@ def describe(name: str | Path) -> dict[str, Any]:
 
 
 def _architecture(config: ModelConfig) -> str:
+    heads = dict.fromkeys(stack.heads for _, stack in config.stacks)
     return (
         f"encoder-decoder (pre-norm Transformer), {config.encoder.depth} + {config.decoder.depth} layers,"
-        f" width {config.d_model}, {config.encoder.heads} heads, up to {config.max_positions} tokens"
+        f" width {config.d_model}, {' + '.join(map(str, heads))} heads, up to {config.max_positions} tokens"
     )
 
 
@@ -91,6 +92,7 @@ def _stack(stack: StackConfig) -> dict[str, Any]:
     return {
         "in_words": stack_in_words(stack),
         "layers": stack.depth,
+        "heads": stack.heads,
         "feed_forward_widths": list(stack.feed_forward_widths),
         "expert_layers": list(stack.expert_layers),
         "experts": stack.experts,
