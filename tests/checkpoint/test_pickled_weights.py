@@ -116,6 +116,7 @@ def refused(copy, says, tmp_path):
     with pytest.raises(CheckpointError, match=says) as caught:
         convert(copy, tmp_path / "new", open_checkpoint, {})
     assert "\n" not in str(caught.value)
+    assert ".new-" not in str(caught.value)  # where it was made, and is no longer
     assert {path.name for path in tmp_path.iterdir()} == {copy.name}
 
 
@@ -178,7 +179,8 @@ def test_a_missing_shard_is_named(copy, tmp_path):
         ({"a": 3}, "'a' is int, not a tensor"),
         ([torch.zeros(1)], "holds list, not tensors"),
         ({"a": torch.zeros(2, dtype=torch.int64)}, "a is stored as int64, expected float32"),
-        ({"a": torch.zeros(2)}, "lacks model"),
+        ({"a": torch.full((2,), torch.nan)}, "a holds NaN"),
+        ({"a": torch.zeros(2)}, r"source, converted: model\.safetensors lacks model"),
     ],
 )
 def test_what_is_no_such_model_is_refused(state, says, copy, tmp_path):

@@ -8,6 +8,7 @@ description and refuses any other, so that nothing in a file is ever run.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -26,6 +27,7 @@ from workbench.checkpoint.directory import check_weights, read_config
 from workbench.checkpoint.staging import whole_directory
 from workbench.checkpoint.tensor_files import DTYPES, NewTensor, write_tensors
 from workbench.checkpoint.weights import is_computed
+from workbench.errors import WorkbenchError
 
 #: Kinds of storage by the names that PyTorch gives them.
 _STORAGES = {
@@ -89,8 +91,13 @@ def convert(
         write_tensors(staging, list(new.values()))
         text = json.dumps(provenance, indent=2, ensure_ascii=False)
         (staging / PROVENANCE).write_text(text + "\n", encoding="utf-8")
-        check_weights(staging, read_config(staging))
-        check(staging)
+        try:
+            check_weights(staging, read_config(staging))
+            check(staging)
+        except WorkbenchError as error:
+            # The new directory is gone when this is read.
+            text = str(error).replace(f"{staging}{os.sep}", f"{source}, converted: ")
+            raise CheckpointError(text.replace(staging.name, source.name)) from error
 
 
 def read_pickled(path: Path) -> dict[str, NewTensor]:
@@ -128,7 +135,7 @@ def read_pickled(path: Path) -> dict[str, NewTensor]:
         _check(view, name, path, sizes.get(f"{prefix}/data/{view.storage.key}", -1))
         if view not in seen:
             seen.add(view)
-            read = partial(_read, path, f"{prefix}/data/{view.storage.key}", view)
+            read = partial(_read, path, f"{prefix}/data/{view.storage.key}", view, name)
             tensors[name] = NewTensor(name, view.storage.dtype, view.shape, read)
     return tensors
 
@@ -226,9 +233,12 @@ def _check(view: _View, name: str, path: Path, size: int) -> None:
         )
 
 
-def _read(path: Path, member: str, view: _View) -> np.ndarray:
+def _read(path: Path, member: str, view: _View, name: str) -> np.ndarray:
     storage = view.storage
     with zipfile.ZipFile(path) as archive, archive.open(member) as file:
         flat = np.frombuffer(file.read(), storage.dtype)
     steps = tuple(step * storage.dtype.itemsize for step in view.strides)
-    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, steps, writeable=False)
+    array = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, steps, writeable=False)
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{path}: {name} holds NaN or infinite values.")
+    return array
