@@ -13,6 +13,7 @@ import pytest
 from tests.cli.conftest import Result, Run
 from tests.models import captions, translator
 from workbench.cli import translate as command
+from workbench.cli.main import main
 from workbench.cli.partial import Done, partial_file
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
@@ -71,6 +72,26 @@ def test_odd_lines_stay_lines(checkpoints: dict[str, str], run: Run) -> None:
         lines[0]
         == translator("dense", "dense").translate("A dog runs.", "en", "de", max_length=6)[0]
     )
+
+
+def test_where_standard_streams_are_closed(
+    checkpoints: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As a scheduler may leave them."""
+    source = tmp_path / "in.txt"
+    source.write_text("A dog runs.\n", encoding="utf-8")
+    arguments = ["translate", checkpoints["dense"], *SHORT]
+    monkeypatch.setattr("sys.stdin", None)
+    assert main([*arguments, "-i", str(source)]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert main(arguments) == 1
+    assert "error: Standard input is closed: give a file with -i.\n" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdout", None)
+    assert main([*arguments, "-i", str(source)]) == 1
+    assert "error: Standard output is closed: give a file with -o.\n" in capsys.readouterr().err
 
 
 def test_nothing_in_nothing_out(checkpoints: dict[str, str], run: Run) -> None:

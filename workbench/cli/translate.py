@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         total = _count_lines(args.input)
         progress = stack.enter_context(ProgressLine("lines"))
         # A person at a terminal waits for each line.
-        live = source is sys.stdin.buffer and sys.stdin.isatty()
+        live = args.input == "-" and sys.stdin.isatty()
         batches, rest = _BATCHES_AT_ONCE, iter(lines)
         began, compiling = time.monotonic(), 0.0
         while texts := list(islice(rest, 1 if live else args.batch_size * batches)):
@@ -205,6 +205,8 @@ class Lines:
 def _open_output(args: argparse.Namespace, task: Task) -> contextlib.AbstractContextManager[Stream]:
     """Where lines go: for a file with all that they depend on, besides how they are batched and on which device."""
     if args.output == "-":
+        if sys.stdout is None:
+            raise WorkbenchError("Standard output is closed: give a file with -o.")
         return contextlib.nullcontext(Stream(sys.stdout.buffer))
     from workbench.checkpoint.hub import find_checkpoint
     from workbench.engines.loading import split_engine
@@ -238,6 +240,8 @@ def _version() -> str | None:
 
 def _open_input(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
     if path == "-":
+        if sys.stdin is None:  # as a scheduler may leave it
+            raise WorkbenchError("Standard input is closed: give a file with -i.")
         return contextlib.nullcontext(sys.stdin.buffer)
     if path.endswith(".gz"):
         return gzip.open(path, "rb")  # type: ignore[return-value]
