@@ -252,7 +252,9 @@ def test_extract_several_tasks(
     )
 
 
-def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
+def test_prune_and_merge(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage, experts, statistics = (tmp_path / f"{n}.json" for n in ("usage", "experts", "stats"))
     tasks = ("--task", "en-de", "--task", "en-cs")
     corpus = ("--corpus", "captions", "--limit", "4", "--testset", "none")
@@ -267,7 +269,8 @@ def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) 
     small = wb.load(tmp_path / "a")
     assert small.provenance["method"]["granularity"] == "language"
     assert small.provenance["command"].startswith("workbench prune ")
-    # The same from the files that it wrote.
+    # The same from the files that it wrote, and then the network itself is not needed.
+    monkeypatch.setattr("workbench.cli.prune.load_model", _not_loaded)
     options = ("--metric", "top1", "--granularity", "language", "--keep", "0.5")
     for number, source in enumerate(
         (("--experts", experts), ("--statistics", statistics, *options))
@@ -277,7 +280,12 @@ def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) 
             *("prune", checkpoints["token"], *tasks, *source, "--testset", "none", "-o", same)
         )
         assert result.code == 0
-        assert wb.load(same).provenance["kept_experts"] == small.provenance["kept_experts"]
+        again = wb.load(same)
+        assert again.provenance["kept_experts"] == small.provenance["kept_experts"]
+        assert again.provenance["parents"][0]["name"] == "token"
+        assert again.card.startswith(small.card.partition("# a")[0])
+        assert "pruned for `eng_Latn-deu_Latn`, `eng_Latn-ces_Latn`" in again.card
+        assert again.config == small.config
     run("usage", checkpoints["token"], *corpus[:4], "--tasks", "en-de", "-o", usage)
     few = tmp_path / "few.tsv"
     rows = zip(captions()[:6], captions("deu_Latn")[:6], strict=True)
@@ -296,7 +304,15 @@ def test_prune_and_merge(checkpoints: dict[str, str], tmp_path: Path, run: Run) 
     assert "What was lost" in merged.card
 
 
-def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) -> None:
+def _not_loaded(_: object) -> None:
+    pytest.fail("it was loaded")
+
+
+def test_prune_refuses(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in ("prune", "merge"):  # before hours of work, not after
+        monkeypatch.setattr(f"workbench.cli.{command}.load_model", _not_loaded)
     where = ("-o", tmp_path / "x", "--corpus", "captions", "--limit", "2", "--testset", "none")
     token, dense, target = (checkpoints[name] for name in ("token", "dense", "target"))
     run("prune", dense, *where).says("it is dense")
@@ -305,6 +321,15 @@ def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) ->
     run("prune", token, "--keep", "1.5", *where).says("above 0 and up to 1")
     run("prune", token, "--keep", "0.2", "--task", "en-de", *where).says("chooses 2")
     run("prune", token, "--keep", "0.5", "-o", tmp_path / "x").says("--corpus", "--statistics")
+    both = ("--algorithm", "global", "--encoder-keep", "0.5")
+    run("prune", token, "--keep", "0.5", *both, *where).says("has one budget")
+    run("prune", token, "--decoder-keep", "2", *where).says("decoder_keep is 2")
+    run("merge", token, "--keep", "0.2", *where).says("chooses 2")
+    half = ("--keep", "0.5", "--corpus", "captions", "-o", tmp_path / "x")
+    run("prune", token, *half, "--testset", "nonsense").says("no test set 'nonsense'")
+    run("merge", token, *half, "--testset", "wmt17/improved").says("has none of the directions")
+    run("prune", token, *half, "--against", tmp_path / "gone").says(f"{tmp_path / 'gone'}")
+    run("prune", "no/such", *half).says("not in the hub's cache")
     run("merge", token, "--keep", "0", *where).says("above 0 and up to 1")
     listed = ("--experts", "experts.json", "--keep", "0.5", "--algorithm", "fixed")
     run("prune", token, *listed, "-o", tmp_path / "x").says("leave --keep, --algorithm out")
@@ -317,6 +342,8 @@ def test_prune_refuses(checkpoints: dict[str, str], tmp_path: Path, run: Run) ->
     for option in (("--limit", "3"), ("--of", "references"), ("--save-statistics", "y")):
         result = run("prune", token, "--statistics", nothing, *option, "-o", tmp_path / "x")
         result.says(f"{option[0]} belongs to --corpus")
+    result = run("merge", token, "--method", "mc-smoe", "--statistics", nothing, *where[:2])
+    result.says("give --corpus instead")
     assert not (tmp_path / "x").exists()
 
 
@@ -343,6 +370,8 @@ def test_compare_refuses(checkpoints: dict[str, str], sources: Path, run: Run) -
     run(*common, "-s", "en").says("-s and -t")
     run(*common, "--metrics", "comet", "--limit", "2").says("Unknown metric 'comet'")
     run(*common, "--testset", "wmt", "-s", "en", "-t", "de").says("There is no test set 'wmt'")
+    # A name of sacreBLEU's means all directions that it and the checkpoints have.
+    run(*common, "--testset", "wmt17/improved").says("wmt17/improved has no direction that all")
 
 
 def test_bench(checkpoints: dict[str, str], run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Extraction from disk: the same weights as in memory, and no byte of an expert that nobody needs."""
+"""Cutting from disk: the same weights as in memory, and no byte of an expert that nobody needs."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import EN_DE, TASKS, long_captions, new_translator, stack, translator
+from tests.models import EN_DE, TASKS, long_captions, made_up, new_translator, stack, translator
 from workbench.checkpoint.selection import Selection
 from workbench.checkpoint.tensor_files import read_tensor, stored_tensors
 from workbench.config import RouterConfig, StackConfig
@@ -16,8 +16,10 @@ from workbench.nn.dispatch import reference
 from workbench.nn.held import Held
 from workbench.nn.tiles import ExpertWeights
 from workbench.subnetworks.extract import extract
-from workbench.subnetworks.from_disk import DiskExtraction
+from workbench.subnetworks.from_disk import DiskExtraction, write_pruned
+from workbench.subnetworks.merge import merge
 from workbench.subnetworks.proof import prove
+from workbench.subnetworks.prune import keep_experts, pruned_config
 from workbench.tasks import Task
 
 EN_CS = Task("eng_Latn", "ces_Latn")
@@ -56,6 +58,26 @@ def test_the_weights_are_those_that_extraction_in_memory_gives(kind, tasks, tmp_
         np.testing.assert_allclose(
             read_tensor(one), read_tensor(theirs[name]), rtol=1e-6, atol=1e-7, err_msg=name
         )
+
+
+@pytest.mark.parametrize("kind", ["token", "merged"])
+def test_the_weights_are_those_that_pruning_in_memory_gives(kind, tmp_path):
+    parent = new_translator("token", stack("sentence", layers=3, expert_layers=(0, 2)))
+    if kind == "merged":  # its routers have more columns than there are experts
+        parent = merge(parent, made_up(parent.config), keep=0.75, gates="sum")
+    parent.save(tmp_path / "parent", "int8")
+    parent = Translator.load(tmp_path / "parent")
+    kept = {("encoder", 1): (0, 2), ("decoder", 2): (1, 2)}
+    small = keep_experts(parent, kept, [EN_DE])
+    (tmp_path / "small").mkdir()
+    selection = Selection(tmp_path / "parent", parent.config)
+    assert pruned_config(parent.config, kept, [EN_DE]) == small.config
+    write_pruned(selection, kept, small.config, tmp_path / "small")
+    small.save(tmp_path / "memory")
+    theirs, ours = (stored_tensors(tmp_path / name) for name in ("memory", "small"))
+    assert list(ours) == list(theirs)
+    for name, one in ours.items():
+        np.testing.assert_array_equal(read_tensor(one), read_tensor(theirs[name]), err_msg=name)
 
 
 def bytes_read() -> int:

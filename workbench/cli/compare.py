@@ -112,8 +112,8 @@ def _testsets(args: argparse.Namespace, models: list[System]) -> list[TestSet]:
         CAPTIONS,
         TestSet,
         load_testset,
-        read_corpus,
         read_testset,
+        tasks_in,
     )
 
     if args.source:
@@ -124,8 +124,7 @@ def _testsets(args: argparse.Namespace, models: list[System]) -> list[TestSet]:
             return [TestSet(found.name, task, found.sources[:limit], found.references[:limit])]
         return [load_testset(args.testset or CAPTIONS, task, args.split, args.limit)]
     name = args.testset or CAPTIONS
-    corpus = read_corpus(name, None, args.split)
-    tasks = [task for task in common_tasks(models) if task in corpus.tasks]
+    tasks = tasks_in(name, common_tasks(models), args.split)
     if not tasks:
         raise WorkbenchError(f"{name} has no direction that all of these checkpoints translate.")
     return [load_testset(name, task, args.split, args.limit) for task in tasks]

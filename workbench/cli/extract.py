@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import check_free, choose_device, new_command, positive, read_input
 from workbench.cli.output import ProgressLine, note
+from workbench.cli.part import whole_part, write_json
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.config import ModelConfig
-    from workbench.subnetworks.from_disk import DiskExtraction
     from workbench.subnetworks.proof import Proof
     from workbench.tasks import Task
-    from workbench.text.tokenizer import Tokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +27,7 @@ def add_parser(commands: Any) -> None:
         run,
         "Cut out the sub-network of a task, prove that it does the same, and save it.",
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory or hub id")
     parser.add_argument(
         "--task",
         action="append",
@@ -60,20 +58,19 @@ def run(args: argparse.Namespace) -> int:
     """Extract, prove, save; without a proof nothing is saved."""
     choose_device(args)
     check_free(args.output)
-    from workbench.checkpoint.hub import find_checkpoint
+    from workbench.checkpoint.hub import find_checkpoint, name_of
     from workbench.checkpoint.selection import Selection
-    from workbench.checkpoint.staging import whole_directory
     from workbench.decoding.opening import open_checkpoint
     from workbench.decoding.programs import enable_compilation_cache
     from workbench.decoding.translator import Translator
-    from workbench.subnetworks.extract import checked_tasks
+    from workbench.subnetworks.extract import checked_tasks, made_for
     from workbench.subnetworks.from_disk import DiskExtraction
     from workbench.subnetworks.proof import prove
 
     enable_compilation_cache()
     directory = find_checkpoint(args.checkpoint)
     config, tokenizer = open_checkpoint(directory)
-    name = directory.resolve().name
+    name = name_of(args.checkpoint, directory)
     tasks = checked_tasks(config, args.task, name) if args.layout != "m2m100" else None
     if tasks is None:
         tasks = _dense_tasks(config, args.task, name)
@@ -84,10 +81,15 @@ def run(args: argparse.Namespace) -> int:
             "The result would not be dense: these tasks share no router key, so something is left to choose."
             " Extract them one by one, or leave --layout m2m100 out."
         )
+    kept = extraction.kept
+    facts = {"kept_experts": next(iter(kept.values())) if len(kept) == 1 else kept}
+    made = made_for(name, extraction.tasks)
     proofs: list[Proof] = []
     try:
-        with whole_directory(Path(args.output)) as place:
-            _write(args, extraction, tokenizer, place, directory)
+        with whole_part(
+            args, "extract", directory, name, extraction.config, tokenizer, made, facts
+        ) as place:
+            extraction.write(place)
             small = Translator.load(place)
             parent = Translator(name, config, tokenizer, extraction.parent_network())
             for task in tasks:
@@ -114,76 +116,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if held else 1
 
 
-def _write(
-    args: argparse.Namespace,
-    extraction: DiskExtraction,
-    tokenizer: Tokenizer,
-    place: Path,
-    directory: Path,
-) -> None:
-    """All but the proof."""
-    from workbench.checkpoint import CARD, CONFIG, PROVENANCE
-    from workbench.checkpoint.hub_config import to_json
-    from workbench.checkpoint.tensor_files import weight_files
-    from workbench.cli.provenance import made_by
-    from workbench.subnetworks.extract import made_for
-    from workbench.subnetworks.lineage import card_with_parent
-
-    extraction.write(place)
-    tokenizer.save(place)
-    _write_json(place / CONFIG, to_json(extraction.config))
-    parent = directory.resolve().name
-    old = directory / PROVENANCE
-    files = weight_files(directory)
-    kept = extraction.kept
-    record = {
-        "operation": "extract",
-        "tasks": [str(task) for task in extraction.tasks],
-        "kept_experts": next(iter(kept.values())) if len(kept) == 1 else kept,
-        **made_by(args.command_line),
-        "parents": [
-            {
-                "name": parent,
-                # Of the headers, which name every tensor: hashing the weights would read them all.
-                "headers_sha256": _headers_sha256(files),
-                "bytes": sum(file.stat().st_size for file in files),
-                "provenance": json.loads(old.read_text(encoding="utf-8")) if old.exists() else {},
-            }
-        ],
-    }
-    _write_json(place / PROVENANCE, record)
-    card = directory / CARD
-    text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
-    name = Path(args.output).resolve().name
-    made = made_for(parent, extraction.tasks)
-    (place / CARD).write_text(
-        card_with_parent(name, made, text, extraction.tasks), encoding="utf-8"
-    )
-
-
 def _write_proofs(args: argparse.Namespace, place: Path, proofs: list[Proof]) -> None:
     """`proof.json`, and the same in the provenance and, in words, in the card."""
     from workbench.checkpoint import CARD, PROVENANCE
 
     tables = [proof.to_json() | {"text": args.proof or "captions"} for proof in proofs]
-    _write_json(place / "proof.json", tables)
+    write_json(place / "proof.json", tables)
     record = json.loads((place / PROVENANCE).read_text(encoding="utf-8"))
-    _write_json(place / PROVENANCE, record | {"proof": tables[0] if len(tables) == 1 else tables})
+    write_json(place / PROVENANCE, record | {"proof": tables[0] if len(tables) == 1 else tables})
     with (place / CARD).open("a", encoding="utf-8") as card:
         card.write("\n\n## Proof\n\n" + "\n".join(f"* {proof}" for proof in proofs) + "\n")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _headers_sha256(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            size = file.read(8)
-            digest.update(size + file.read(int.from_bytes(size, "little")))
-    return digest.hexdigest()
 
 
 def _dense_tasks(config: ModelConfig, written: Sequence[str], name: str) -> list[Task]:

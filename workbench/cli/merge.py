@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from workbench.cli.options import load_model
 from workbench.cli.output import check_file
-from workbench.cli.smaller import add_smaller, finish, load_parent, statistics_for
+from workbench.cli.smaller import add_smaller, finish, plan, statistics_of
+from workbench.errors import WorkbenchError
 
 
 def add_parser(commands: Any) -> None:
@@ -37,15 +39,18 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Group, average, report, save."""
     check_file(args.save_statistics)
-    model, tasks = load_parent(args)
+    if args.method == "mc-smoe" and args.statistics:
+        raise WorkbenchError(
+            "--method mc-smoe groups experts by their router logits on a corpus, which files of statistics lack: give"
+            " --corpus instead of --statistics."
+        )
+    planned = plan(args)
     from workbench.subnetworks.merge import merge
-    from workbench.subnetworks.prune import prunable_layers
+    from workbench.subnetworks.prune import budgets_of
 
-    prunable_layers(model)
-    statistics = statistics_for(args, model, tasks, products=args.method == "mc-smoe")
+    budgets_of(planned.config, args.keep)
+    model = load_model(args)
+    statistics = statistics_of(args, planned, model, products=args.method == "mc-smoe")
     name = args.output.rstrip("/").rpartition("/")[2]
-    finish(
-        args,
-        model,
-        merge(model, statistics, tasks, args.keep, args.method, args.gates, name),
-    )
+    small = merge(model, statistics, planned.tasks, args.keep, args.method, args.gates, name)
+    finish(args, planned, model, small)

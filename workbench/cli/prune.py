@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workbench.cli.options import choose_device, load_model
 from workbench.cli.output import check_file, whole_file
-from workbench.cli.smaller import add_smaller, finish, load_parent, read_table, statistics_for
+from workbench.cli.smaller import Plan, add_smaller, finish, plan, read_table, statistics_of, tell
 from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.subnetworks.cutting import Kept
 
 _METRICS = ("top1", "top2", "load-balance", "vanilla", "importance")
 #: What experts are chosen by unless said otherwise. The parser says None, so that it is known what was said.
 _DEFAULTS = {"metric": "importance", "granularity": "global", "algorithm": "fixed"}
+_BUDGET = ("keep", "algorithm", "encoder_keep", "decoder_keep")
 
 
 def add_parser(commands: Any) -> None:
@@ -63,39 +68,71 @@ def run(args: argparse.Namespace) -> None:
         )
     check_file(args.save_experts)
     check_file(args.save_statistics)
-    model, tasks = load_parent(args)
+    planned = plan(args, listed=bool(args.experts))
     from workbench.subnetworks.interchange import kept_from_json, kept_to_json
     from workbench.subnetworks.prune import (
-        chosen_tasks,
+        budgets_of,
+        check_kept_in,
         keep_experts,
-        prunable_layers,
-        prune,
+        method_of,
         select_experts,
         united,
     )
 
-    prunable_layers(model)
-    name = args.output.rstrip("/").rpartition("/")[2]
+    how: dict[str, Any] = {
+        name: getattr(args, name) or default for name, default in _DEFAULTS.items()
+    }
+    how |= {"keep": args.keep, "encoder_keep": args.encoder_keep, "decoder_keep": args.decoder_keep}
     if args.experts:
-        chosen = tasks or list(model.config.directions)
-        by_key = kept_from_json(read_table(args.experts), model.config, chosen, args.experts)
-        small = keep_experts(
-            model, united(by_key.values()), chosen, name, method={"experts": args.experts}
-        )
+        table = read_table(args.experts)
+        by_key = kept_from_json(table, planned.config, planned.tasks, args.experts)
+        check_kept_in(planned.config, united(by_key.values()))
     else:
-        statistics = statistics_for(args, model, tasks)
-        chosen = tasks or chosen_tasks(model.config, statistics.tasks)
-        options = {
-            "keep": args.keep,
-            **{name: getattr(args, name) or default for name, default in _DEFAULTS.items()},
-            "encoder_keep": args.encoder_keep,
-            "decoder_keep": args.decoder_keep,
-        }
-        by_key = select_experts(model.config, statistics, chosen, **options)
-        small = prune(model, statistics, chosen, **options, name=name)
+        budgets_of(planned.config, **{name: how[name] for name in _BUDGET})
+    # To gather statistics and to report takes the whole network, and nothing else does.
+    model = load_model(args) if planned.lines or planned.testsets else None
+    method: dict[str, object] = {"experts": args.experts}
+    if not args.experts:
+        statistics = statistics_of(args, planned, model)
+        statistics.warn_unless_of(planned.name)
+        by_key = select_experts(planned.config, statistics, planned.tasks, **how)
+        method = method_of(statistics, **how)
     if args.save_experts:
         with whole_file(args.save_experts) as place:
             place.write_text(
-                json.dumps(kept_to_json(by_key, model.config)) + "\n", encoding="utf-8"
+                json.dumps(kept_to_json(by_key, planned.config)) + "\n", encoding="utf-8"
             )
-    finish(args, model, small)
+    kept = united(by_key.values())
+    if model is None:
+        _prune_on_disk(args, planned, kept, method)
+    else:
+        name = args.output.rstrip("/").rpartition("/")[2]
+        finish(args, planned, model, keep_experts(model, kept, planned.tasks, name, method))
+
+
+def _prune_on_disk(
+    args: argparse.Namespace, planned: Plan, kept: Kept, method: dict[str, object]
+) -> None:
+    """The same of weights of which only those that stay are read, one tensor at a time."""
+    choose_device(args)
+    from workbench.checkpoint.selection import Selection
+    from workbench.cli.part import whole_part
+    from workbench.decoding.opening import open_checkpoint
+    from workbench.subnetworks.from_disk import write_pruned
+    from workbench.subnetworks.prune import (
+        in_order,
+        kept_as_json,
+        made_by_pruning,
+        pruned_config,
+    )
+
+    before, tokenizer = open_checkpoint(planned.directory)
+    kept = in_order(kept)
+    after = pruned_config(before, kept, planned.tasks)
+    facts = {"method": method, "kept_experts": kept_as_json(kept)}
+    made = made_by_pruning(planned.name, before, after, method)
+    with whole_part(
+        args, "prune", planned.directory, planned.name, after, tokenizer, made, facts
+    ) as place:
+        write_pruned(Selection(planned.directory, before), kept, after, place)
+    tell(args, before, after)

@@ -179,6 +179,21 @@ def read_corpus(
     )
 
 
+def tasks_in(
+    name_or_path: str | Path, tasks: Sequence[Task], split: str | None = None
+) -> list[Task]:
+    """Those of `tasks` that the test set has which `name_or_path` means, as in `load_testset`; nothing is downloaded.
+
+    Raises:
+        WorkbenchError: there is no such test set.
+    """
+    name = str(name_or_path)
+    if name != CAPTIONS and not Path(name).exists() and _is_sacrebleu(name):
+        return sacrebleu_tasks(name, tasks)
+    there = set(read_corpus(name_or_path, None, split).tasks)
+    return [task for task in tasks if task in there]
+
+
 def sacrebleu_tasks(name: str, tasks: Sequence[Task]) -> list[Task]:
     """Those of `tasks` that sacreBLEU's test set `name` has; nothing is downloaded.
 

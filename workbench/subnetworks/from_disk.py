@@ -1,4 +1,4 @@
-"""Extraction from disk: of a checkpoint only what some tasks need is read, one tensor at a time."""
+"""Cutting from disk: of a checkpoint only what is kept is read, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flax import nnx
 from workbench.checkpoint.hub_config import layout_of, model_type
 from workbench.checkpoint.selection import Selection, write_new
 from workbench.checkpoint.tensor_names import Tensor
-from workbench.config import StackName
+from workbench.config import ModelConfig, StackName
 from workbench.nn.held import Held
 from workbench.nn.network import TranslationNetwork
 from workbench.nn.routers import Router
@@ -25,8 +25,31 @@ from workbench.subnetworks.choices import (
     choices_of,
     remainder_of,
 )
+from workbench.subnetworks.cutting import Kept, kept_columns
 from workbench.subnetworks.extract import checked_tasks, extracted_config
 from workbench.tasks import Task
+
+
+def write_pruned(
+    selection: Selection, kept: Kept, config: ModelConfig, directory: Path, dtype: str = "float32"
+) -> None:
+    """Write the weights of the network of shape `config` that keeps the experts `kept`, in order, of the one that
+    `selection` reads; each tensor is read when its turn comes.
+    """
+
+    def array(tensor: Tensor) -> np.ndarray:
+        path = tensor.path
+        stack: Any = path[0]
+        experts = kept.get((stack, int(path[2]))) if "ffn" in path else None
+        if experts is None:
+            return selection.read(path, tensor.expert)
+        if tensor.expert is not None:
+            return selection.read(path, experts[tensor.expert])
+        columns, _ = kept_columns(getattr(selection.config, stack), int(path[2]), experts)
+        return selection.read(path)[list(columns)]  # of the router, stored by rows
+
+    layout = layout_of(model_type(config))
+    write_new(directory, config, layout, lambda tensor: partial(array, tensor), dtype)
 
 
 class DiskExtraction:

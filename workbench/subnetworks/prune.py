@@ -90,21 +90,29 @@ def prune(
         encoder_keep,
         decoder_keep,
     )
+    how = method_of(statistics, keep, metric, granularity, algorithm, encoder_keep, decoder_keep)
+    return keep_experts(model, united(by_key.values()), chosen, name, how)
+
+
+def method_of(
+    statistics: Statistics,
+    keep: float,
+    metric: str,
+    granularity: Granularity,
+    algorithm: Algorithm,
+    encoder_keep: float | None = None,
+    decoder_keep: float | None = None,
+) -> dict[str, object]:
+    """How the experts were selected, as the provenance says it; arguments as in `prune`."""
     budgets = {"encoder": encoder_keep, "decoder": decoder_keep}
-    return keep_experts(
-        model,
-        united(by_key.values()),
-        chosen,
-        name,
-        method={
-            "metric": metric,
-            "granularity": granularity,
-            "algorithm": algorithm,
-            "keep": keep,
-            **{f"{stack}_keep": value for stack, value in budgets.items() if value is not None},
-            "statistics": {"of": statistics.origin, "gates": statistics.gates},
-        },
-    )
+    return {
+        "metric": metric,
+        "granularity": granularity,
+        "algorithm": algorithm,
+        "keep": keep,
+        **{f"{stack}_keep": value for stack, value in budgets.items() if value is not None},
+        "statistics": {"of": statistics.origin, "gates": statistics.gates},
+    }
 
 
 def select_experts(
@@ -120,17 +128,7 @@ def select_experts(
 ) -> dict[str, Kept]:
     """The experts that each key of the granularity keeps; arguments and errors as in `prune`."""
     statistics.check(config)
-    if algorithm not in ALGORITHMS:
-        raise WorkbenchError(f"Unknown algorithm {algorithm!r}. Accepted: {', '.join(ALGORITHMS)}.")
-    if algorithm == "global" and (encoder_keep is not None or decoder_keep is not None):
-        raise WorkbenchError(
-            "One threshold for all layers has one budget: give keep alone, or the algorithm separate."
-        )
-    budgets: dict[StackName, float | None] = {"encoder": encoder_keep, "decoder": decoder_keep}
-    fractions: dict[StackName, float] = {}
-    for stack, fraction in budgets.items():
-        fractions[stack] = keep if fraction is None else fraction
-        check_fraction(fractions[stack], "keep" if fraction is None else f"{stack}_keep")
+    fractions = budgets_of(config, keep, algorithm, encoder_keep, decoder_keep)
     layers = _layers(config)
     places = {layer: i for i, layer in enumerate(routed_layers(config)[0])}
     found: dict[str, Kept] = {}
@@ -144,6 +142,35 @@ def select_experts(
             kept |= _select(config, rows, group, algorithm, fractions)
         found[key] = kept
     return found
+
+
+def budgets_of(
+    config: ModelConfig,
+    keep: float = 0.2,
+    algorithm: Algorithm = "fixed",
+    encoder_keep: float | None = None,
+    decoder_keep: float | None = None,
+) -> dict[StackName, float]:
+    """The fraction of its experts that each stack keeps; arguments as in `prune`.
+
+    Raises:
+        WorkbenchError: there is no such algorithm, or a budget is no fraction or less than the routers choose.
+    """
+    if algorithm not in ALGORITHMS:
+        raise WorkbenchError(f"Unknown algorithm {algorithm!r}. Accepted: {', '.join(ALGORITHMS)}.")
+    if algorithm == "global" and (encoder_keep is not None or decoder_keep is not None):
+        raise WorkbenchError(
+            "One threshold for all layers has one budget: give keep alone, or the algorithm separate."
+        )
+    given: dict[StackName, float | None] = {"encoder": encoder_keep, "decoder": decoder_keep}
+    fractions: dict[StackName, float] = {}
+    for stack, fraction in given.items():
+        fractions[stack] = keep if fraction is None else fraction
+        check_fraction(fractions[stack], "keep" if fraction is None else f"{stack}_keep")
+    equal = {layer: np.ones(_experts(config, layer)) for layer in _layers(config)}
+    for group in _groups(list(equal), algorithm):
+        _select(config, equal, group, algorithm, fractions)
+    return fractions
 
 
 def keep_experts(
@@ -160,10 +187,8 @@ def keep_experts(
             kept than the router chooses.
     """
     check_kept(model, kept)
-    ordered: dict[Layer, tuple[int, ...]] = {k: tuple(sorted(v)) for k, v in kept.items()}
-    config = dataclasses.replace(
-        cut_config(model.config, ordered), languages=languages_of(tasks), tasks=tuple(tasks)
-    )
+    ordered = in_order(kept)
+    config = pruned_config(model.config, ordered, tasks)
     parameters = parameters_of(model.network)
     for (stack, number), experts in ordered.items():
         layer = parameters[stack]["layers"][number]
@@ -175,24 +200,44 @@ def keep_experts(
         config,
         model.tokenizer,
         build(config, parameters),
-        card=card_of_part(model, called, _made(model, config, tasks, method), tasks),
+        card=card_of_part(
+            model, called, made_by_pruning(model.name, model.config, config, method), tasks
+        ),
         provenance=provenance_of_part(
             model, "prune", tasks, method=dict(method or {}), kept_experts=kept_as_json(ordered)
         ),
     )
 
 
+def in_order(kept: Kept) -> dict[Layer, tuple[int, ...]]:
+    """The same, the experts of each layer ascending."""
+    return {layer: tuple(sorted(experts)) for layer, experts in kept.items()}
+
+
+def pruned_config(config: ModelConfig, kept: Kept, tasks: Sequence[Task]) -> ModelConfig:
+    """The shape of the network for `tasks` that keeps the experts `kept`, which are in order."""
+    return dataclasses.replace(
+        cut_config(config, kept), languages=languages_of(tasks), tasks=tuple(tasks)
+    )
+
+
 def check_kept(model: Translator, kept: Kept) -> None:
     """Raise WorkbenchError where `kept` is nothing that `keep_experts` could do."""
-    prunable = prunable_layers(model)
+    prunable_layers(model)
+    check_kept_in(model.config, kept)
+
+
+def check_kept_in(config: ModelConfig, kept: Kept) -> None:
+    """The same of a network of this shape, which has layers that can be pruned."""
+    prunable = _layers(config)
     for layer, experts in kept.items():
-        total = _experts(model.config, layer) if layer in prunable else 0
+        total = _experts(config, layer) if layer in prunable else 0
         if not total or not set(experts) <= set(range(total)) or len(set(experts)) != len(experts):
             raise WorkbenchError(
                 f"Cannot keep the experts {list(experts)} of {layer[0]} layer {layer[1]}, which has"
                 f" {total} that can be pruned."
             )
-        if len(experts) < (least := _top_k(model.config, layer)):
+        if len(experts) < (least := _top_k(config, layer)):
             raise WorkbenchError(
                 f"{layer[0]} layer {layer[1]} would keep {len(experts)} experts, but its router chooses {least}."
             )
@@ -204,11 +249,17 @@ def prunable_layers(model: Translator) -> list[Layer]:
     Raises:
         WorkbenchError: there is none, or `model` is no model.
     """
-    layers = _layers(as_one(model, Translator, "model", "a loaded model").config)
+    as_one(model, Translator, "model", "a loaded model")
+    return prunable_layers_in(model.config, model.name)
+
+
+def prunable_layers_in(config: ModelConfig, name: str) -> list[Layer]:
+    """The same of the network `name` of this shape."""
+    layers = _layers(config)
     if not layers:
-        kind = "dense" if model.config.is_dense else "routed by task: extract a task instead"
+        kind = "dense" if config.is_dense else "routed by task: extract a task instead"
         raise WorkbenchError(
-            f"{model.name} has no experts that are chosen by token or sentence: it is {kind}."
+            f"{name} has no experts that are chosen by token or sentence: it is {kind}."
         )
     return layers
 
@@ -290,20 +341,17 @@ def _top_k(config: ModelConfig, layer: Layer) -> int:
     return int(getattr(config, layer[0]).router.top_k)
 
 
-def _made(
-    model: Translator,
-    config: ModelConfig,
-    tasks: Sequence[Task],
-    method: Mapping[str, object] | None,
+def made_by_pruning(
+    parent: str, before: ModelConfig, after: ModelConfig, method: Mapping[str, object] | None
 ) -> str:
+    """What a model card says of a pruned network; before, after: its parent's shape and its own."""
     counts = ", ".join(
-        f"{config_stack} layer {layer}: {_experts(config, (config_stack, layer))} of"
-        f" {_experts(model.config, (config_stack, layer))}"
-        for config_stack, layer in _layers(config)
+        f"{stack} layer {layer}: {_experts(after, (stack, layer))} of {_experts(before, (stack, layer))}"
+        for stack, layer in _layers(after)
     )
     how = f" Method: {', '.join(f'{k} {v}' for k, v in (method or {}).items())}." if method else ""
     return (
-        f"`{model.name}` pruned for {', '.join(f'`{task}`' for task in tasks)} by the Task-MoE workbench,"
+        f"`{parent}` pruned for {', '.join(f'`{task}`' for task in after.tasks)} by the Task-MoE workbench,"
         f" without training it again; experts kept in {counts}.{how} It does not translate exactly as its parent"
         " does."
     )
