@@ -8,6 +8,7 @@ import streamlit as st
 from app import session
 from app.widgets import address, tokens, translating
 from app.widgets.direction import choose_direction
+from app.widgets.kept_text import write_text
 from app.widgets.paging import choose_page
 from app.widgets.search import BEAMS
 from app.widgets.translating import CHANGED, Asked, Result, Results
@@ -17,8 +18,6 @@ from workbench.config import ModelConfig
 from workbench.tasks import Task
 
 MOST_CHARACTERS = 100_000
-# A longer text is not in the page's address: mail programs and servers cut long ones.
-MOST_IN_ADDRESS = 1_000
 MOST_CHECKPOINTS = 3
 
 
@@ -33,14 +32,10 @@ def put_translation() -> None:
         state["text"] = "\n".join(made.text for made in found[0].translations)
 
 
-def begin_text(untouched: str) -> None:
-    """Start from the address, else from an example; the example changes with the language until a person types."""
+def change_example(untouched: str) -> None:
+    """Put the example of another language into the text box, unless a person has typed."""
     state = st.session_state
-    if address.is_fresh("text"):
-        # One that is too long for the address must not be lost to Back or Forward.
-        there = st.query_params.get("text", state.get("long text", untouched))
-        state["text"] = there[:MOST_CHARACTERS]
-    elif state["text"] == state.get("example"):
+    if "text" in state and state["text"] == state.get("example"):
         state["text"] = untouched
     state["example"] = untouched
 
@@ -121,7 +116,7 @@ def show_results(asked: Asked, configs: dict[str, ModelConfig]) -> None:
             name, change = found
             # No field of the text: the what-if is of the lines that are shown.
             translating.start(
-                Asked((name,), asked.task, asked.lines, asked.beam, change, asked.written)
+                Asked((name,), asked.task, asked.lines, asked.beam, change, written=asked.written)
             )
             st.rerun()
     differ = frozenset[int]()
@@ -229,8 +224,10 @@ st.title("Translate", anchor=False)
 configs = session.usable()
 with address.together():
     strange = address.begin_many("with", list(configs), [next(iter(configs))])
-    if len(st.session_state["with"]) > MOST_CHECKPOINTS:
-        st.session_state["with"] = st.session_state["with"][:MOST_CHECKPOINTS]
+    asked_for = list(dict.fromkeys(st.session_state["with"]))
+    left_out = asked_for[MOST_CHECKPOINTS:]
+    if asked_for[:MOST_CHECKPOINTS] != st.session_state["with"]:
+        st.session_state["with"] = asked_for[:MOST_CHECKPOINTS]
     columns = st.columns([3, 0.6, 3, 5], vertical_alignment="bottom")
     with columns[3]:
         names = st.multiselect(
@@ -244,18 +241,16 @@ with address.together():
     tasks = list(dict.fromkeys(task for n in names or configs for task in configs[n].directions))
     task = choose_direction(columns, tasks, before_swap=put_translation, strange=strange)
     said = st.empty()
-    begin_text(example(task.source) or st.session_state.get("example", example("eng_Latn")))
-    written = st.text_area(
+    change_example(example(task.source) or st.session_state.get("example", example("eng_Latn")))
+    written = write_text(
+        st,
         "Text: every sentence is translated on its own",
-        key="text",
-        persist_state="session",
+        "text",
+        MOST_CHARACTERS,
         height=112,
-        max_chars=MOST_CHARACTERS,
+        untouched=st.session_state["example"],
+        strange=strange,
     )
-    untouched = st.session_state["example"]
-    if len(written) > MOST_IN_ADDRESS:
-        st.session_state["long text"] = written
-    address.keep("text", written if len(written) <= MOST_IN_ADDRESS else untouched, untouched)
     lines = typed_sentences(written) if written.strip() else ()
     buttons = st.container(horizontal=True, vertical_alignment="bottom")
     with buttons:
@@ -275,20 +270,31 @@ with address.together():
         width=150,
         label_visibility="collapsed",
     )
-if strange:
+if strange or left_out:
     with said.container():
         address.say_strange(strange)
+        if left_out:
+            st.warning(
+                f"{session.literal(', '.join(left_out))} of the address: left out, at most {MOST_CHECKPOINTS}"
+                " checkpoints stand side by side.",
+                icon=":material/link_off:",
+            )
 if not names:
     st.info("Choose at least one checkpoint to translate with.", icon=":material/info:")
-now = Asked(tuple(names), task, lines, int(beam), written=written)
+paths = session.checkpoints()
+versions = tuple(session.version_of(paths[name]) for name in names)
+now = Asked(tuple(names), task, lines, int(beam), versions=versions, written=written)
 if invited:
     translating.start(now)
+elif translating.find(now):
+    st.rerun()
 with st.container():  # so that what stands below keeps its place, and what is open stays open
     done = translating.last()
 if done is not None:
     st.divider()
     if done[0] != now:
         st.caption(
-            "Below is the translation of what was asked before. Press Translate for the new one."
+            "Below is the translation of what was asked before."
+            + ("" if translating.under_way() else " Press Translate for the new one.")
         )
     show_results(done[0], configs)

@@ -33,13 +33,18 @@ _TRANSLATING = 0.85
 
 @dataclass(frozen=True)
 class Asked:
-    """What to translate, and by which checkpoints. written: the text that the lines are of."""
+    """What to translate, and by which checkpoints.
+
+    versions: of the checkpoints' files, so that what was written anew translates anew. written: the text that the
+    lines are of.
+    """
 
     names: tuple[str, ...]
     task: Task
     lines: tuple[str, ...]
     beam: int = 1
     change: Change | None = None
+    versions: tuple[tuple[float, ...], ...] = ()
     written: str = field(default="", compare=False)
 
 
@@ -62,20 +67,39 @@ Results = dict[str, Result | str]
 
 
 def start(asked: Asked) -> None:
-    """Begin in a thread. Comes back once all is done if that is soon, else runs the page anew, which shows the progress."""
-    models: dict[str, Translator | str] = {}
-    for name in asked.names:
-        try:
-            models[name] = session.load(session.checkpoints()[name])
-        except WorkbenchError as error:
-            models[name] = str(error)
-    job = jobs.start(lambda job: _work(job, models, asked), asked)
+    """Begin in a thread, unless it is under way. Comes back once all is done if that is soon, else runs the page anew,
+    which shows the progress.
+    """
+    job = jobs.known(asked)
+    if job is None or job.finished:
+        job = _begin(asked)
     st.session_state["translating"] = job
     until = time.monotonic() + _PATIENCE
     while not job.finished and time.monotonic() < until:
         time.sleep(0.01)
     if not job.finished:
         st.rerun()
+
+
+def find(asked: Asked) -> bool:
+    """Whether this was asked before the page was loaded anew: it is shown then, done or under way."""
+    if "translated" in st.session_state or "translating" in st.session_state:
+        return False
+    job = jobs.known(asked)
+    if job is not None:
+        st.session_state["translating"] = job
+    return job is not None
+
+
+def _begin(asked: Asked) -> jobs.Job:
+    models: dict[str, Translator | str] = {}
+    for name in asked.names:
+        try:
+            models[name] = session.load(session.checkpoints()[name])
+        except WorkbenchError as error:
+            models[name] = str(error)
+    # A what-if belongs to the translation that it stands beside: it is not found without that.
+    return jobs.start(lambda job: _work(job, models, asked), asked, shared=asked.change is None)
 
 
 def under_way() -> bool:
@@ -174,7 +198,7 @@ def _translate(
             beam_size=asked.beam,
             progress=lambda done, total: report(
                 done / total * (1 if dense else _TRANSLATING),
-                f"{done:,} of {total:,} sentences translated",
+                f"{done:,} of {total:,} {'sentences' if total <= len(lines) else 'parts of sentences'} translated",
             ),
         )
         routes = None

@@ -68,6 +68,10 @@ def _take(key: str, most: int) -> None:
         except WorkbenchError as error:
             state[f"{key} said"] = [("error", str(error))]
             return
+    text = text.replace("\r", "\n")  # as the text box itself does
+    if not text.strip():
+        state[f"{key} said"] = [("error", f"{file.name} has no text.")]
+        return
     if len(text) > most:
         state[f"{key} said"] = [
             (

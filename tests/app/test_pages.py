@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import jobs
 from app.jobs import Job
 from app.widgets import tokens
 from app.widgets.comparison_results import comparison
@@ -39,6 +40,7 @@ def press(test: AppTest, label: str) -> AppTest:
     "page", ["translate", "experts", "subnetworks", "compare", "runs", "checkpoints"]
 )
 def test_a_page_opens_and_computes_nothing_uninvited(page: str) -> None:
+    jobs.forget(lambda job: True)  # what was asked by other tests would be found
     test = opened(page)
     assert test.title[0].value
     assert not test.error
@@ -123,9 +125,14 @@ def test_a_file_becomes_the_text_or_says_why_not() -> None:
     assert "b.txt: not UTF-8 in line 1" in test.warning[0].value
     test.file_uploader[0].upload("c.txt", b"\xff\xfeH\x00").run()
     assert test.error[0].value == "c.txt is UTF-16 or UTF-32 text. Save it as UTF-8."
+    for blank in (b"", b"\n \r\n"):
+        test.file_uploader[0].upload("blank.txt", blank).run()
+        assert test.error[0].value == "blank.txt has no text."
     test.file_uploader[0].upload("d.txt", b"a" * 100_001).run()
     assert "d.txt has 100,001 characters, and there is room for 100,000" in test.error[0].value
     assert test.text_area[0].value == "Hund �" and not test.warning
+    test.file_uploader[0].upload("e.txt", b"A dog\rruns\r").run()  # the ends of lines of old
+    assert test.text_area[0].value == "A dog\nruns"
     test = opened("experts")
     test.segmented_control(key="whose-text").set_value("own").run()
     test.file_uploader[0].upload("a.txt", b"A dog.").run()

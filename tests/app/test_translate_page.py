@@ -44,6 +44,29 @@ def test_what_a_link_asks_for_in_vain_is_said_in_one_line() -> None:
     assert not test.run().warning
 
 
+def test_a_link_may_name_a_checkpoint_twice_or_more_than_have_room() -> None:
+    names = ["captions-dense", "captions-dense", TASK, "captions-token-moe", "captions-distilled"]
+    test = linked(**{"with": names})
+    kept = ["captions-dense", TASK, "captions-token-moe"]
+    assert test.multiselect(key="with").value == test.query_params["with"] == kept
+    assert test.warning[0].value.startswith("captions-distilled of the address: left out, at most")
+    assert not test.run().warning
+
+
+def test_a_page_that_is_loaded_anew_has_its_text_and_its_translation() -> None:
+    text = "A dog." + " " * 1000  # longer than an address has room for
+    test = linked()
+    test.text_area[0].set_value(text).run()
+    ended(press(test, "Translate"), "translating")
+    again = linked(**test.query_params)
+    assert again.text_area[0].value == text
+    assert drawn(again) == drawn(test) and len(drawn(again)) == 1
+    assert not any("asked before" in caption.value for caption in again.caption)
+    again.text_area[0].set_value("A cat.").run()
+    assert any("asked before. Press Translate" in caption.value for caption in again.caption)
+    assert not drawn(linked(text="A cat."))
+
+
 def test_a_link_may_name_languages_as_people_do() -> None:
     test = linked(**{"from": "en", "to": "French", "beam": "4", "with": ["captions-dense", TASK]})
     assert not test.warning
