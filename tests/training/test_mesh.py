@@ -92,6 +92,17 @@ def test_a_mesh_that_cannot_be_is_refused_before_any_work(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_several_processes_need_a_mesh(tmp_path, monkeypatch):
+    table = json.loads(json.dumps(RECIPE)) | {
+        "data": {"directory": "nowhere", "languages": ["en", "de"]}
+    }
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(
+        WorkbenchError, match=r"2 processes share a run .*: give --mesh, such as da"
+    ):
+        train(recipe_from(table), tmp_path / "run")
+
+
 @pytest.mark.parametrize("how", ["host", "host:1", "host:1,2", "host:1,2,2", "host,2,1", "h:1,a,b"])
 def test_a_process_that_cannot_join_says_how_it_could(how):
     with pytest.raises(WorkbenchError, match=r"--distributed .*: (give HOST:PORT|the index)"):

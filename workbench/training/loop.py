@@ -34,6 +34,7 @@ from workbench.training.memory import keep_freed_memory
 from workbench.training.mesh import (
     TrainingMesh,
     agreed,
+    check_shared,
     is_first,
     is_joined,
     stops_after,
@@ -107,6 +108,7 @@ def _train(
     check_free(output)
     check_no_checkpoint(output)
     before = _check_recipe(recipe, output)
+    check_shared(recipe.run.mesh)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = _start(recipe.run.start_from) if recipe.run.start_from else None
     _check_memory(recipe, start.tokenizer.vocab_size if start else recipe.data.vocabulary)

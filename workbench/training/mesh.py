@@ -80,6 +80,20 @@ def agreed(value: float) -> float:
     return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
 
 
+def check_shared(text: str) -> None:
+    """Refuse several processes without a mesh: each would train by itself, into the same files.
+
+    Raises:
+        WorkbenchError: `text`, which names the mesh, is empty, and there are several.
+    """
+    count = jax.process_count()
+    if count > 1 and not text:
+        raise WorkbenchError(
+            f"{count} processes share a run over a mesh of all their {len(jax.devices())} devices: give --mesh, such"
+            f" as data={len(jax.devices())}."
+        )
+
+
 class TrainingMesh:
     """Devices along the axes `data` and `expert`.
 
