@@ -12,6 +12,7 @@ import workbench as wb
 from tests.models import EN_DE, captions, made_up, translator
 from workbench.arguments import as_count, as_list, as_texts
 from workbench.languages import find_language
+from workbench.routing.projection import sentence_gates
 from workbench.routing.statistics import read_statistics
 from workbench.subnetworks.extract import checked_tasks
 from workbench.subnetworks.prune import chosen_tasks
@@ -157,6 +158,27 @@ def test_what_is_no_name_is_named(given: Any) -> None:
         wb.parse_task(given)
 
 
+@pytest.mark.parametrize("given", [None, "routes.parquet", pd.DataFrame({"expert": [1]})])
+def test_what_is_no_routes_is_named(given: Any) -> None:
+    for look in (
+        *(wb.expert_usage, wb.specialization, wb.layer_flow, wb.coactivation, wb.favourite_tokens),
+        lambda routes: sentence_gates(routes, "encoder", 1),
+    ):
+        with pytest.raises(wb.WorkbenchError, match=r"^routes is .*give what trace_routes returns"):
+            look(given)
+
+
+def test_numbers_that_an_analysis_cannot_use_are_named() -> None:
+    routes = wb.trace_routes(translator("token", "token"), "a dog", "en", "de", "ein Hund")
+    for given in (0, 1.5, "2"):
+        for name in ("most", "least"):
+            with pytest.raises(wb.WorkbenchError, match=f"^{name} is .*at least 1"):
+                wb.favourite_tokens(routes, **{name: given})
+    for look in (wb.specialization, wb.layer_flow):
+        with pytest.raises(wb.WorkbenchError, match=r"^seed is .*0 or more"):
+            look(routes, seed="x")  # type: ignore[operator]
+
+
 def test_one_reference() -> None:
     routes = wb.trace_routes(translator("token", "token"), "a dog", "en", "de", "ein Hund")
     assert routes.translations == ("ein Hund",)
@@ -179,6 +201,7 @@ def test_statistics_of_a_test_set(corpus: Any) -> None:
         ({"en-de": ("a", "b")}, "must be a TestSet or a pair"),
         ({"en-fr": PAIR}, "two is a test set of eng_Latn-deu_Latn, not of eng_Latn-fra_Latn"),
         ({"en-de": (["a", 1], None)}, r"sources\[1\] is 1"),
+        ({"en-de": PAIR, EN_DE: PAIR}, "has eng_Latn-deu_Latn twice: join its lines"),
     ],
 )
 def test_what_is_no_corpus_is_explained(corpus: Any, says: str) -> None:

@@ -82,5 +82,6 @@ def as_fraction(given: object, name: str, noun: str) -> float:
 
 
 def _shown(value: object) -> str:
-    """What a message calls a value: `None`, `1.5 (float)`."""
-    return "None" if value is None else f"{value!r:.40} ({type(value).__name__})"
+    """What a message calls a value, in one line: `None`, `1.5 (float)`."""
+    text = " ".join(repr(value).split())
+    return "None" if value is None else f"{text:.40} ({type(value).__name__})"

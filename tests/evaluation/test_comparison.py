@@ -10,6 +10,7 @@ from tests.models import captions, translator
 from workbench.errors import WorkbenchError
 from workbench.evaluation.comparison import Comparison, compare, significance
 from workbench.evaluation.quality import Scores, score
+from workbench.evaluation.repetition import IN_WORDS
 from workbench.evaluation.sentences import differing_sentences
 from workbench.evaluation.speed import benchmark
 from workbench.evaluation.tables import latex_table, text_table
@@ -91,7 +92,7 @@ def test_equal_systems_never_differ_and_unlike_ones_do() -> None:
     references = tuple(f"number {n} of the sentences is here ." for n in range(60))
     testset = TestSet("x", Task("deu_Latn", "eng_Latn"), references, references)
     worse = tuple(text.replace("is", "was") if n % 2 else text for n, text in enumerate(references))
-    systems = {"base": worse, "same": worse, "good": references}
+    systems = {"base": worse, "same": worse, "good": references, "stuck": ("no no no",) * 60}
     scores = Scores(
         tuple(one for name, texts in systems.items() for one in score(name, testset, texts)),
         (testset,),
@@ -101,7 +102,10 @@ def test_equal_systems_never_differ_and_unlike_ones_do() -> None:
     assert found["same", 0, "BLEU"] == 1.0
     assert found["good", 0, "BLEU"] < 0.01
     # The p-values of the one table are those of the other.
-    comparison = Comparison(scores, found, None, {})
+    comparison = Comparison(scores, found, None, dict.fromkeys(systems, 1))
+    text = comparison.render()
+    assert text.splitlines()[0].split()[-2:] == ["repetition", "parameters"]
+    assert IN_WORDS in text and "100.0%" in text
     assert (
         comparison.to_frame()["p_value"].dropna().tolist()
         == comparison.differences()["p_value"].tolist()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.models import EN_DE, captions, translator
 from workbench.errors import WorkbenchError
+from workbench.routing.gathering import gather_statistics
 from workbench.routing.trace import COLUMNS, trace_routes
 from workbench.routing.usage import expert_usage
 
@@ -74,6 +75,16 @@ def test_blank_sentences_have_no_rows(traced):
     assert set(routes.to_frame()["sentence"]) == {0, 2, 3}
     assert routes.sources == tuple(TEXTS)
     assert routes.translations == tuple(REFERENCES)
+
+
+def test_pairs_without_a_reference_are_not_counted():
+    model = translator("token", "target")
+    half = (TEXTS, [REFERENCES[0], *[" "] * (len(TEXTS) - 1)])
+    routes = trace_routes(model, half[0], "en", "de", half[1])
+    assert set(routes.to_frame()["sentence"]) == {0}
+    found = gather_statistics(model, {"en-de": half})
+    alone = gather_statistics(model, {"en-de": (TEXTS[:1], REFERENCES[:1])})
+    np.testing.assert_allclose(found.mean, alone.mean, atol=1e-6)
 
 
 def test_a_sentence_has_one_decision_a_layer_unless_tokens_decide():

@@ -6,6 +6,7 @@ import pytest
 
 from tests.models import EN_DE, long_captions, made_up, translator
 from workbench.errors import WorkbenchError
+from workbench.evaluation.repetition import IN_WORDS
 from workbench.evaluation.testset import TestSet
 from workbench.subnetworks.prune import prune
 from workbench.subnetworks.report import report
@@ -63,6 +64,10 @@ def test_it_is_text_and_json(found):
     assert "half" in text
     assert "encoder 1: 2, decoder 1: 2" in text
     assert "± half the 95 % interval" in text
+    assert IN_WORDS in text
+    frame = found.to_frame()
+    assert list(frame.columns) == list(table["rows"][0])
+    assert frame["chrf_delta"].tolist() == [row.chrf_delta for row in found.rows]
 
 
 def test_there_must_be_something_to_report_on():

@@ -14,7 +14,7 @@ from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.evaluation.differences import differences, from_baseline
 from workbench.evaluation.quality import ASKED_AS, RESAMPLES, Scores, evaluate, metric_in_words
-from workbench.evaluation.repetition import LONGEST, TIMES
+from workbench.evaluation.repetition import IN_WORDS
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems, size_of
 from workbench.evaluation.tables import latex_table, text_table
@@ -107,7 +107,7 @@ class Comparison:
         header = ["system", "task", *map(metric_in_words, metrics), "length", "parameters"]
         looping = bool(frame["loops"].any())
         if looping:
-            header.insert(-1, "loops")
+            header.insert(-1, "repetition")
         several = frame["testset"].nunique() > 1
         speeds = self.speeds.to_frame() if self.speeds else None
         if speeds is not None:
@@ -148,9 +148,7 @@ class Comparison:
                 f" two-sided, {RESAMPLES} resamples, no correction for the number of comparisons)."
             )
         if frame["loops"].any():
-            notes.append(
-                f"loops: share of translations in which up to {LONGEST} words stand {TIMES} times in a row."
-            )
+            notes.append(IN_WORDS)
         notes += [
             f"{metric_in_words(m)}: {s}"
             for m, s in dict.fromkeys(zip(frame["metric"], frame["signature"], strict=True))

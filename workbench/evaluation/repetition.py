@@ -8,6 +8,10 @@ from collections.abc import Sequence
 LONGEST = 4
 #: ... that stands this many times in a row.
 TIMES = 3
+#: What tables call that share, and what they say of it.
+IN_WORDS = (
+    f"repetition: translations with an n-gram of up to {LONGEST} words {TIMES} times in a row."
+)
 _SPACELESS = ("Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 
 

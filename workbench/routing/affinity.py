@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import as_count, as_one
 from workbench.routing.trace import Routes
 
 
@@ -16,6 +17,8 @@ def favourite_tokens(routes: Routes, most: int = 8, least: int = 5) -> pd.DataFr
     that 1 is chance. The best come first, by chosen x log lift, which neither the rarest nor the commonest tokens
     lead. Tokens seen fewer than `least` times are left out, as are those with a lift of 1 or less.
     """
+    routes = as_one(routes, Routes, "routes", "what trace_routes returns")
+    most, least = as_count(most, "most"), as_count(least, "least")
     frame = routes.frame
     layers = ["stack", "layer"]
     first = frame[frame["rank"] == 0]
@@ -50,6 +53,7 @@ def coactivation(routes: Routes) -> pd.DataFrame:
     Columns: stack, layer, expert, other, tokens (that chose both) and share (of those that chose `expert`; NaN
     where none did). Empty where a token chooses one expert.
     """
+    routes = as_one(routes, Routes, "routes", "what trace_routes returns")
     parts = []
     keys = ["stack", "layer"]
     for (stack, layer), part in routes.frame.groupby(keys, observed=True, sort=False):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from workbench.arguments import as_one
+from workbench.arguments import as_number_of, as_one
 from workbench.routing.specialization import mutual_information
 from workbench.routing.trace import Routes
 
@@ -29,7 +29,7 @@ def layer_flow(routes: Routes, seed: int = 0) -> pd.DataFrame:
     layers with experts.
     """
     routes = as_one(routes, Routes, "routes", "what trace_routes returns")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(as_number_of(seed, "seed"))
     first = routes.frame[routes.frame["rank"] == 0]
     parts = []
     for stack, layers in routes.layers.items():

@@ -62,7 +62,8 @@ def gather_statistics(
     """Statistics of every task of `corpus`, over all of its tokens but padding.
 
     The encoder reads the sources; the decoder the references or, where there are none, the model's own greedy
-    translations, which is what Koishekenov et al. did with beam search. Blank lines are left out.
+    translations, which is what Koishekenov et al. did with beam search. Lines that are blank on either side are left
+    out.
 
     Args:
         model: whose gates; it needs experts.
@@ -130,6 +131,8 @@ def _lines(model: Translator, corpus: Parallel | Corpus) -> dict[Task, Lines]:
     for key, given in corpus.items():
         task = as_task(key, model.config.languages)
         model.config.check_task(task)
+        if task in found:
+            raise WorkbenchError(f"The corpus has {task} twice: join its lines.")
         if isinstance(given, Parallel):
             if given.task != task:
                 raise WorkbenchError(f"{given.name} is a test set of {given.task}, not of {task}.")
@@ -158,7 +161,8 @@ def _batches(
         raise WorkbenchError(
             f"There are {counted(len(sources), 'source')} but {counted(len(references), 'reference')}."
         )
-    kept = [i for i, line in enumerate(sources) if line.strip()]
+    sides = [sources] if references is None else [sources, references]
+    kept = [i for i in range(len(sources)) if all(side[i].strip() for side in sides)]
     if not kept:
         raise WorkbenchError(f"There is no sentence of {task} to gather statistics on.")
     config, longest = model.config, model.config.max_positions

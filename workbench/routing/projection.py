@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import as_one
 from workbench.errors import WorkbenchError
 from workbench.routing.trace import Routes
 
@@ -22,6 +23,7 @@ def sentence_gates(routes: Routes, stack: str, layer: int) -> pd.DataFrame:
     Raises:
         WorkbenchError: that layer has no experts.
     """
+    routes = as_one(routes, Routes, "routes", "what trace_routes returns")
     if layer not in routes.layers.get(stack, ()):
         found = ", ".join(f"{s} {i}" for s, layers in routes.layers.items() for i in layers)
         raise WorkbenchError(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from workbench.arguments import as_count, as_one
+from workbench.arguments import as_count, as_number_of, as_one
 from workbench.routing.similarity import divergences, entropies
 from workbench.routing.trace import Routes
 
@@ -59,14 +59,14 @@ def specialization(routes: Routes, permutations: int = 200, seed: int = 0) -> pd
     information_chance and information_p: their mean where the sentences' tasks are shuffled, and the share of shuffles
     with as much (with the true one counted);
     divergence, divergence_chance: mean Jensen-Shannon divergence between the experts' shares of two tasks, in bits (0
-    alike, 1 apart), and its mean after shuffling.
+    alike, 1 apart), and its mean over the first 20 shuffles.
 
     With one task there is nothing to tell apart: information and divergence are NaN.
 
     permutations: shuffles for the chance level. seed: of the shuffles.
     """
     routes = as_one(routes, Routes, "routes", "what trace_routes returns")
-    permutations = as_count(permutations, "permutations")
+    permutations, seed = as_count(permutations, "permutations"), as_number_of(seed, "seed")
     rows = []
     for found in counts_by_sentence(routes):
         tasks = len(routes.tasks)

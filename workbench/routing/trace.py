@@ -43,7 +43,7 @@ class Routes:
     (its number), `task`, `stack` (encoder or decoder), `layer` (from 0), `position` and `token` (what went in at
     that position; in the decoder, the token just read), `rank` (0: first choice), `expert`, `gate` (weight of
     that expert's output). Padding has no rows.
-    sources, translations: the sentences; a blank sentence has no rows.
+    sources, translations: the sentences; a blank sentence has no rows, nor has one whose given reference is blank.
     layers: the layers with experts of each stack, and `experts` how many the largest of them has;
     experts_by_layer: (stack, layer) -> how many that one has, where layers differ. cut: the numbers of sentences that
     are longer than the network's positions, so that their tokens beyond have no rows. model: the network's name.
@@ -161,7 +161,7 @@ def trace_routes(
     units = [
         unit
         for i, line in enumerate(references)
-        if len(source_ids[i]) > 2
+        if len(source_ids[i]) > 2 and (isinstance(line, Translation) or line.strip())
         for unit in _units(i, source_ids[i], target_ids[i], line, language)
     ]
     longest = model.config.max_positions

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+import pandas as pd
 
 from workbench.arguments import as_list
 from workbench.checkpoint.components import parameters_by_component
@@ -13,7 +15,7 @@ from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
 from workbench.evaluation.differences import Difference, differences, mean_difference
 from workbench.evaluation.quality import RESAMPLES, evaluate
-from workbench.evaluation.repetition import LONGEST, TIMES, share_of_loops
+from workbench.evaluation.repetition import IN_WORDS, LONGEST, TIMES, share_of_loops
 from workbench.evaluation.systems import name_systems
 from workbench.evaluation.tables import text_table
 from workbench.evaluation.testset import TestSet, as_testsets
@@ -65,6 +67,10 @@ class Report:
     rows: tuple[Row, ...]
     sizes: tuple[Size, ...]
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row a system and direction, a column for each field of `Row`."""
+        return pd.DataFrame(self.rows, columns=[field.name for field in fields(Row)])
+
     def to_json(self) -> dict[str, Any]:
         """As plain objects; NaN as null."""
         plain = lambda value: (  # noqa: E731
@@ -109,12 +115,14 @@ class Report:
                 text_table(header, rows, 2),
                 "",
                 text_table(
-                    ("system", "experts", "in all", "parameters", "MiB (float32)"), sizes, 2
+                    ("system", "experts", "in all", "parameters", "weights, MiB (float32)"),
+                    sizes,
+                    2,
                 ),
                 "",
                 f"{self.testset}, {counted(self.sentences, 'sentence')} a task, greedy. delta: against"
                 f" {self.parent}, ± half the 95 % interval, † p < 0.05 (paired bootstrap, {RESAMPLES} resamples).",
-                f"repetition: translations with an n-gram of up to {LONGEST} words {TIMES} times in a row.",
+                IN_WORDS,
             ]
         )
 
