@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import altair as alt
@@ -106,6 +107,12 @@ def test_specialisation_shows_what_was_told_and_the_chance_of_it() -> None:
     chart = specialization_chart(SPECIALIZATION, 4)
     picture = drawn(chart)
     assert "1.50" in picture and "at most 2.00 bits for 4 tasks" in picture
+    by_chance = SPECIALIZATION.assign(information_chance=1.9)  # its marks are beyond the bars
+    places = [
+        float(re.findall(r"translate\(([\d.]+),[^>]*>1\.50<", each)[0])
+        for each in (picture, drawn(specialization_chart(by_chance, 4)))
+    ]
+    assert places[1] > places[0] + 80
     with pytest.raises(WorkbenchError, match="two tasks"):
         specialization_chart(SPECIALIZATION.assign(information=np.nan), 1)
 
@@ -184,6 +191,7 @@ def test_a_long_line_of_provenance_is_broken() -> None:
     below = written["concat"][1]
     assert " ".join(below["mark"]["text"]) == line and below["height"] == 24
     assert max(map(len, below["mark"]["text"])) <= 104
+    assert below["mark"]["text"][1].startswith("Task-MoE workbench ")  # between parts
 
 
 def test_no_expression_of_an_exported_figure_asks_for_a_width_that_it_does_not_know() -> None:

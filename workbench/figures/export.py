@@ -9,7 +9,6 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import altair as alt
 import pandas as pd
 
 from workbench.errors import WorkbenchError
@@ -34,8 +33,7 @@ def export(chart: Any, data: pd.DataFrame, provenance: str, form: str) -> bytes:
         raise WorkbenchError(f"A figure is written as {', '.join(FORMATS)}, not as {form!r}.")
     if form == "csv":
         return data.to_csv(index=False).encode()
-    with alt.data_transformers.enable("default", max_rows=None):  # 200 tasks are 40,000 pairs
-        specification = with_provenance(chart.to_dict(), provenance)
+    specification = with_provenance(chart.to_dict(), provenance)
     if form == "json":
         return json.dumps(specification, ensure_ascii=False, indent=1).encode()
     import vl_convert
@@ -62,7 +60,7 @@ def with_provenance(specification: dict[str, Any], provenance: str) -> dict[str,
     if "width" in inner:  # inside another figure no expression knows its own as `width`
         known = re.sub(r'("expr": ")width\b', rf"\g<1>{inner['width']}", json.dumps(inner))
         inner = json.loads(known)
-    lines = textwrap.wrap(provenance, _LINE, break_on_hyphens=False)
+    lines = _between_parts(provenance)
     line = {
         "data": {"values": [{}]},
         "mark": {
@@ -86,6 +84,13 @@ def with_provenance(specification: dict[str, Any], provenance: str) -> dict[str,
         "align": "none",
         "spacing": 14,
     }
+
+
+def _between_parts(provenance: str) -> list[str]:
+    """Lines that a figure is wide enough for, broken after a part where that is possible."""
+    whole = provenance.replace(" ", "\N{NO-BREAK SPACE}").replace("·\N{NO-BREAK SPACE}", "· ")
+    lines = textwrap.wrap(whole, _LINE, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def provenance_line(*parts: str) -> str:

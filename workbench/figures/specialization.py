@@ -59,8 +59,10 @@ def specialization_chart(table: pd.DataFrame, tasks: int) -> alt.LayerChart:
     chance = base.mark_tick(color=theme.FAINT, thickness=3, size=34).encode(
         x="information_chance:Q"
     )
-    numbers = base.mark_text(align="left", dx=6, fontSize=12, color=theme.FAINT).encode(
-        x="information:Q", text=alt.Text("information:Q", format=".2f")
+    # Beyond the bar and the mark, so that neither strikes it through.
+    edges = base.transform_calculate(edge="max(datum.information, datum.information_chance)")
+    numbers = edges.mark_text(align="left", dx=6, fontSize=12, color=theme.FAINT).encode(
+        x="edge:Q", text=alt.Text("information:Q", format=".2f")
     )
     return theme.styled(
         alt.layer(bars, chance, numbers).properties(

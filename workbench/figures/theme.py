@@ -43,6 +43,7 @@ _CELL, _NARROWEST, _WIDEST = 34, 300, 900
 _TITLE_LINE, _SUBTITLE_LINE, _NAME_LINE, _SYSTEM_LINE = 52, 62, 34, 28
 #: Columns of a legend: two, and one where a column of a page is narrow.
 LEGEND_COLUMNS: Final = alt.ExprRef("width < 420 ? 1 : 2")
+alt.data_transformers.disable_max_rows()  # 200 tasks are 40,000 pairs
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
 
 
@@ -200,6 +201,7 @@ def styled(chart: Any) -> Any:
             domain=False,
             ticks=False,
             labelPadding=6,
+            labelFlush=False,
         )
         .configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
         .configure_title(fontWeight=600, subtitleFontWeight="normal")
