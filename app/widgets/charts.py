@@ -32,7 +32,7 @@ def show_chart(chart: Any, data: pd.DataFrame, name: str, of: str) -> None:
 
 def draw(chart: Any, around: int = AROUND, **more: Any) -> Any:
     """Draw a chart as wide as the page, its plot as high as on paper. around: pixels of title and legend."""
-    height = chart.height
+    height = getattr(chart, "height", None)  # one chart above another has none of its own
     if isinstance(height, int | float):
         more["height"] = int(height) + around
     return st.altair_chart(chart, width="stretch", **more)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
 
 from app.widgets.address import begin_many, choose_one, keep
-from app.widgets.charts import show_chart
+from app.widgets.charts import draw, show_chart, show_menu
 from app.widgets.routing import Routing
 from app.widgets.routing_table import GATE, show_table
 from workbench.figures.coactivation import coactivation_map
+from workbench.figures.expert_overview import expert_overview
 from workbench.figures.flow import flow_chart
 from workbench.figures.heat_map import expert_heat_map
 from workbench.figures.specialization import specialization_chart
@@ -25,9 +26,12 @@ from workbench.routing.specialization import specialization
 from workbench.routing.trace import Routes
 
 MOST_EXPERTS = (8, 16, 32, 64)
+Orders = tuple[TaskOrder, ExpertOrder, int | None]
 #: Layers that are drawn unless one asks for others: with more the first and the last of each stack, and fewer of them
 #: where they have more cells than a browser draws in a few seconds.
 MOST_LAYERS, MOST_CELLS = 4, 30_000
+#: Cells of a map with more than which its stack is drawn as a whole at first.
+LARGE = 3_000
 
 TASK_ORDERS = {
     "given": "As listed",
@@ -65,15 +69,15 @@ def _usage(routing: Routing) -> None:
         "Counted over tokens at any rank, language and end tokens included, padding not."
         " In the decoder a token is counted where it is read."
     )
-    tasks, experts, most = _orders(routing)
-    layers = _choose_layers(routing)
-    usage = routing.usage.only(layers=layers)
-    table = usage.to_frame()
-    for stack, layer, rows in _by_layer(layers, table):
-        chart = expert_heat_map(
-            table, stack, layer, usage.top_k(stack, layer), tasks, experts, most
-        )
-        show_chart(chart, rows, f"usage-{stack}-{layer}", routing.of)
+    columns = st.columns([2, 3, 2, 3], gap="medium")
+    usage = routing.usage
+    large = len(usage.layers) > MOST_LAYERS or len(usage.tasks) * max(usage.experts) > LARGE
+    kinds = {"layer": "One a layer", "stack": "One a stack, a part enlarged"}
+    if large:
+        kinds = dict(reversed(kinds.items()))
+    kind = choose_one(columns[3], "Maps", "maps", kinds)
+    orders = _orders(routing, columns, "As many as fit" if kind == "stack" else "All experts")
+    table = _by_stack(routing, orders) if kind == "stack" else _layer_by_layer(routing, orders)
     with st.expander("The numbers"):
         st.caption(
             GATE.format(mean=" Mean over all tokens of the task, 0 for those that chose others.")
@@ -88,9 +92,32 @@ def _usage(routing: Routing) -> None:
         )
 
 
-def _orders(routing: Routing) -> tuple[TaskOrder, ExpertOrder, int | None]:
-    """In which order tasks and experts are shown, and how many experts."""
-    columns = st.columns([2, 3, 2, 3], gap="medium")
+def _layer_by_layer(routing: Routing, orders: Orders) -> pd.DataFrame:
+    """A map of each layer that is chosen; gives their numbers."""
+    layers = _choose_layers(routing)
+    usage = routing.usage.only(layers=layers)
+    table = usage.to_frame()
+    for stack, layer, rows in _by_layer(layers, table):
+        chart = expert_heat_map(table, stack, layer, usage.top_k(stack, layer), *orders)
+        show_chart(chart, rows, f"usage-{stack}-{layer}", routing.of)
+    return table
+
+
+def _by_stack(routing: Routing, orders: Orders) -> pd.DataFrame:
+    """A map of each stack, all layers with experts, over which one draws what shall be large; gives the numbers."""
+    table = routing.usage.to_frame()
+    for stack in dict.fromkeys(stack for stack, _ in routing.usage.layers):
+        layers = [layer for name, layer in routing.usage.layers if name == stack]
+        given = table, stack, routing.usage.top_k(stack, layers[0]), layers, *orders
+        draw(expert_overview(*given, enlarge=True))
+        show_menu(
+            expert_overview(*given), table[table["stack"] == stack], f"usage-{stack}", routing.of
+        )
+    return table
+
+
+def _orders(routing: Routing, columns: Sequence[Any], unless: str) -> Orders:
+    """In which order tasks and experts are shown, and how many experts. unless: what is shown if no number is chosen."""
     tasks: TaskOrder = "given"
     if len(routing.usage.tasks) > 1:
         tasks = cast(TaskOrder, choose_one(columns[0], "Tasks", "task-order", TASK_ORDERS))
@@ -98,7 +125,7 @@ def _orders(routing: Routing) -> tuple[TaskOrder, ExpertOrder, int | None]:
     counts = [n for n in MOST_EXPERTS if n < max(routing.usage.experts)]
     if not counts:
         return tasks, experts, None
-    offered = {"all": "All experts"} | {str(n): f"The {n} most used" for n in counts}
+    offered = {"all": unless} | {str(n): f"The {n} most used" for n in counts}
     most = choose_one(columns[2], "Show", "experts-shown", offered)
     return tasks, experts, None if most == "all" else int(most)
 

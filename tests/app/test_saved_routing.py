@@ -96,6 +96,9 @@ def test_usage_of_many_tasks_and_layers_is_seen_some_at_a_time() -> None:
     assert not test.exception and not test.error
     assert test.subheader[0].value == "far-away: 6 tasks"
     assert test.segmented_control(key="view").options == ["Usage", "Similarity"]
+    whole = ["Encoder layers 0, 1, 2, 3", "Decoder layers 0, 1, 2, 3"]
+    assert [title.split(":")[0] for title in titles(test)] == whole
+    test.selectbox(key="maps").set_value("layer").run()
     names = ["Encoder layer 0", "Encoder layer 3", "Decoder layer 0", "Decoder layer 3"]
     assert [title.split(":")[0] for title in titles(test)] == names
     test.multiselect(key="layers").set_value(["decoder-2"]).run()
