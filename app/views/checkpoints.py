@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,20 +45,33 @@ def fetch(job: jobs.Job, name: str) -> None:
     """The directory of a model on the hub as the job's only result. Cancelled, it is no longer waited for."""
     found: list[Path] = []
     problems: list[Exception] = []
+    fetched = 0, 0
+
+    def count(done: int, total: int) -> None:
+        nonlocal fetched
+        if job.cancelled:
+            raise jobs.Cancelled
+        fetched = done, total
 
     def work() -> None:
         try:
-            found.append(find_checkpoint(name))
+            found.append(find_checkpoint(name, progress=count))
         except Exception as error:  # for the job to tell
             problems.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    seconds = 0
+    began = time.monotonic()
     while thread.is_alive():
-        job.report(0.0, f"Fetching {name} into the hub's cache: {seconds} s so far")
-        thread.join(1)
-        seconds += 1
+        done, total = fetched
+        if total:
+            sizes = f"{done / MIB:,.1f} of {total / MIB:,.1f} MiB"
+            job.report(done / total, f"Fetching {name} into the hub's cache: {sizes}")
+        else:
+            job.report(
+                0.0, f"Looking for {name} on the hub: {time.monotonic() - began:.0f} s so far"
+            )
+        thread.join(0.2)
     if problems:
         raise problems[0]
     job.results.extend(found)
@@ -100,8 +114,8 @@ def offer_adding() -> None:
         st.error(session.literal(job.error), icon=":material/error:")
     else:
         st.info(
-            f"Cancelled. {session.literal(job.of)} is not added; a file that was on its way still arrives in the"
-            " hub's cache, and adding it again goes on from there.",
+            f"Cancelled. {session.literal(job.of)} is not added; files that have arrived stay in the hub's cache and"
+            " are not fetched again.",
             icon=":material/info:",
         )
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import session
+from app.jobs import Job
 from tests.app.test_pages import PAGES, finished, opened, press
 from tests.checkpoint.test_hub import COMMIT, ID, lay_out
 from tests.models import new_translator, translator
@@ -108,7 +114,7 @@ def test_a_model_that_is_not_waited_for_is_not_added(
 ) -> None:
     arrived = threading.Event()
 
-    def slow(name: str) -> Path:
+    def slow(name: str, progress: Any) -> Path:
         arrived.wait(60)
         return some / "routed"
 
@@ -120,6 +126,84 @@ def test_a_model_that_is_not_waited_for_is_not_added(
     test.run()
     assert "Cancelled. someone/large is not added" in test.info[0].value
     assert names(test) == ["routed"]
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as a download needs: one model, whose weights wait for `go`."""
+
+    folder: Path
+    go: threading.Event
+
+    def do_GET(self) -> None:
+        files = {file.name: file.read_bytes() for file in self.folder.iterdir()}
+        place = self.path.partition("?")[0]
+        name = place.rpartition("/")[2]
+        if "/resolve/" in place:
+            body = files[name]
+        elif "/tree/" in place:
+            body = json.dumps(
+                [
+                    {"type": "file", "oid": name, "size": len(data), "path": name}
+                    for name, data in files.items()
+                ]
+            ).encode()
+        else:
+            body = json.dumps({"id": ID, "sha": COMMIT, "siblings": []}).encode()
+        self.send_response(200)
+        headers = {"Content-Length": len(body), "ETag": f'"{name}"', "X-Repo-Commit": COMMIT}
+        for key, value in headers.items():
+            self.send_header(key, str(value))
+        self.end_headers()
+        if self.command == "GET":
+            if name == "model.safetensors":
+                self.go.wait(60)
+            with suppress(OSError):  # whoever asked is gone
+                self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - the name that the server calls
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    from huggingface_hub import constants
+
+    Hub.folder, Hub.go = tmp_path / "on the hub", threading.Event()
+    translator().save(Hub.folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", here)
+        urls = here + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", urls)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield Hub
+        Hub.go.set()
+        server.shutdown()
+
+
+def test_a_download_tells_how_much_has_arrived_and_stops_when_cancelled(
+    some: Path, hub: type[Hub]
+) -> None:
+    sizes = {file.name: file.stat().st_size for file in hub.folder.iterdir()}
+    test = add(opened("checkpoints"), ID)
+    job: Job = test.session_state["fetching"]
+    there = (sum(sizes.values()) - sizes["model.safetensors"]) / sum(sizes.values())
+    for _ in range(600):
+        if job.fraction == pytest.approx(there):
+            break
+        time.sleep(0.05)
+    mib = sum(sizes.values()) / 2**20
+    assert job.text == (f"Fetching {ID} into the hub's cache: {there * mib:,.1f} of {mib:,.1f} MiB")
+    press(test, "Cancel")
+    assert finished(job) and not job.results and not job.error
+    hub.go.set()
+    assert "are not fetched again" in test.run().info[0].value
+    fetched(add(test, ID))
+    assert not test.error and names(test) == ["routed", TINY]
 
 
 def test_what_was_added_stays_in_the_address_until_it_is_removed(

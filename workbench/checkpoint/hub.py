@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from workbench.checkpoint import CONFIG, INDEX, RESULT, WEIGHTS, CheckpointError
 
@@ -18,17 +21,22 @@ FILES = (
 #: What `workbench convert` fetches instead.
 PICKLED_FILES = ("pytorch_model*.bin", "*.json", "sentencepiece.bpe.model", "README.md")
 
+#: Told how many bytes have been fetched, and of how many. What it raises ends the fetching.
+Progress = Callable[[int, int], None]
+
 #: Checkpoints that a message names.
 _NAMED = 4
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 
 
-def find_checkpoint(name: str | Path, files: tuple[str, ...] = FILES) -> Path:
+def find_checkpoint(
+    name: str | Path, files: tuple[str, ...] = FILES, progress: Progress | None = None
+) -> Path:
     """The directory of a checkpoint; `owner/name` or `owner/name@revision` is looked for on the hub.
 
     A directory of that name comes first. The hub's own cache and switches hold: `HF_HOME`, `HF_HUB_OFFLINE`,
-    `HF_TOKEN`.
+    `HF_TOKEN`. progress: takes the place of the bars that huggingface_hub draws; called in several threads.
 
     Raises:
         CheckpointError: there is no such directory, or one that holds checkpoints and is none, and no such model on
@@ -51,7 +59,7 @@ def find_checkpoint(name: str | Path, files: tuple[str, ...] = FILES) -> Path:
             raise CheckpointError(f"{name} is a file, and a checkpoint is a directory: give {its}.")
         more = "" if isinstance(name, Path) else ", and a model on the hub is written owner/name"
         raise CheckpointError(f"There is no checkpoint directory {name}{more}.")
-    return _snapshot(found["id"], found["revision"], files)
+    return _snapshot(found["id"], found["revision"], files, progress)
 
 
 def name_of(name: str | Path, directory: Path) -> str:
@@ -83,12 +91,17 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # unlike Path.is_file it says no where one may not look
 
 
-def _snapshot(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+def _snapshot(
+    repository: str, revision: str | None, files: tuple[str, ...], progress: Progress | None
+) -> Path:
     from huggingface_hub import constants, errors, snapshot_download
 
     shown = repository + (f"@{revision}" if revision else "")
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(files)}
+    if progress is not None:
+        wanted["tqdm_class"] = _counter(progress, _missing_bytes(repository, wanted))
     try:
-        path = Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+        path = Path(snapshot_download(repository, **wanted))
     except errors.LocalEntryNotFoundError as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise CheckpointError(
@@ -115,6 +128,39 @@ def _snapshot(repository: str, revision: str | None, files: tuple[str, ...]) -> 
         raise CheckpointError(f"Cannot fetch {shown}: {reason.rstrip('.')}.") from error
     _check_whole(path, shown, files, _how_to_get(repository, revision))
     return path
+
+
+def _missing_bytes(repository: str, wanted: dict[str, Any]) -> int:
+    """How large the files are that are not in the cache yet; 0 where the hub does not say."""
+    from huggingface_hub import snapshot_download
+
+    quiet = _counter(lambda done, total: None, 0)
+    try:
+        found = snapshot_download(repository, dry_run=True, tqdm_class=quiet, **wanted)
+    except Exception:  # the download itself tells what stands in the way
+        return 0
+    return sum(file.file_size for file in found if file.will_download)
+
+
+def _counter(progress: Progress, total: int) -> Any:
+    """A kind of tqdm that draws nothing and tells `progress` the bytes of a snapshot, of at least `total`."""
+    from huggingface_hub.utils import tqdm
+
+    class Counter(tqdm):  # type: ignore[type-arg, unused-ignore]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
+            super().__init__(*args, **kwargs | {"disable": False, "file": io.StringIO()})
+
+        def display(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if self.counts:
+                progress(int(self.n), max(total, int(self.total or 0)))
+            return drawn
+
+    return Counter
 
 
 def _check_whole(path: Path, shown: str, files: tuple[str, ...], advice: str) -> None:
