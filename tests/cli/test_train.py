@@ -193,6 +193,17 @@ def test_a_finished_run_says_what_differs_and_goes_on_to_more_steps(
     assert wb.load(place).provenance["recipe"]["run"]["steps"] == 4
 
 
+def test_of_several_processes_one_tells_and_writes(
+    recipe: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = []
+    monkeypatch.setattr("workbench.training.mesh.is_first", lambda: False)
+    monkeypatch.setattr("workbench.training.loop.train", lambda *how: followed.append(how))
+    assert run("train", recipe, "-o", tmp_path / "run") == (0, "", "")
+    assert followed == [(read_recipe(recipe), tmp_path / "run")]
+    assert not (tmp_path / "run").exists()
+
+
 def test_upcycle_refuses(
     recipe: Path, checkpoints: dict[str, str], tmp_path: Path, run: Run
 ) -> None:

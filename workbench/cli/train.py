@@ -124,11 +124,12 @@ def follow(
     if args.distributed:
         join(args.distributed)
     enable_compilation_cache()
-    with ProgressLine("steps") as line:
-        model = train(recipe, output, shown_on(line), note)
     if not is_first():
+        train(recipe, output)
         wait_for_all("checkpoint")
         return
+    with ProgressLine("steps") as line:
+        model = train(recipe, output, shown_on(line), note)
     lines = read_metrics(output / "metrics.jsonl")
     scores: dict[str, float] = next(
         (x["valid_bleu"] for x in reversed(lines) if "valid_bleu" in x), {}
