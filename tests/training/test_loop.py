@@ -315,7 +315,7 @@ def test_a_start_that_is_nowhere_is_named_with_its_key(data, tmp_path):
     with pytest.raises(
         WorkbenchError, match=r"run\.start_from: There is no .*from the recipe's dir"
     ):
-        train(recipe, tmp_path / "run")
+        train(recipe, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -33,6 +33,11 @@ def test_a_file_is_laid_over_the_one_it_extends(tmp_path):
     }
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "it.toml").write_bytes(b'\xef\xbb\xbfname = "it"\r\n[run]\r\nsteps = 5\r\n')
+    assert read_table(tmp_path / "it.toml") == {"name": "it", "run": {"steps": 5}}
+
+
 def test_a_circle_of_files_is_shown(tmp_path):
     for name, other in (("a", "b"), ("b", "c"), ("c", "./a")):
         write(tmp_path / f"{name}.toml", f'extends = "{other}.toml"')

@@ -71,7 +71,7 @@ class State(NamedTuple):
 
 def train(
     recipe: Recipe,
-    output: Path,
+    output: str | Path,
     report: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Translator:
@@ -93,7 +93,7 @@ def train(
             for that; the state before is intact.
     """
     with ExitStack() as stack:
-        return _train(recipe, output, report, tell, stack)
+        return _train(recipe, Path(output), report, tell, stack)
 
 
 def _train(

@@ -76,7 +76,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         chain = " -> ".join(map(str, (*above, path)))
         raise RecipeError(f"The recipe {above[0]} extends itself in the end: {chain}.")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"Cannot read the recipe {path}{by}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
