@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
+import workbench as wb
 from tests.models import config, translator
 from workbench.checkpoint.components import COMPONENTS, stored_by_component
 from workbench.errors import WorkbenchError
@@ -324,3 +325,37 @@ def test_a_token_strip_is_of_one_sentence_and_of_a_stack_that_is_there() -> None
         token_strip(pd.concat([ROUTES, ROUTES.assign(sentence=1)]), "encoder")
     with pytest.raises(WorkbenchError, match=r"'decoder'\. Stacks in them: encoder"):
         token_strip(ROUTES, "decoder")
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda: expert_heat_map(ROUTES, "encoder", 1, 2), "usage has no column 'share': give the"),
+        (lambda: expert_heat_map(USAGE, "decoder", 1, 2, most=0), "most is 0: it must be"),
+        (lambda: expert_overview(USAGE, "decoder", 2, most=-1), "most is -1: it must be"),
+        (lambda: expert_overview(USAGE, "decoder", 2, layers=[]), "needs one layer or more"),
+        (lambda: wb.task_similarity_map(USAGE, "decoder", 1), "table that similarity gives"),
+        (lambda: wb.specialization_chart(USAGE, 2), "table that specialization gives"),
+        (lambda: wb.coactivation_map(USAGE, "decoder", 1, 2), "table that coactivation gives"),
+        (lambda: wb.flow_chart(USAGE, "decoder"), "table that layer_flow gives"),
+        (lambda: wb.sentence_map(None, "decoder", 1), "points is None: give the table that sen"),
+        (lambda: token_strip(USAGE, "decoder"), "table that trace_routes gives"),
+        (lambda: throughput_chart(USAGE, ""), "table that benchmark gives"),
+        (lambda: quality_against_latency(USAGE, "BLEU", ""), "table that a comparison gives"),
+        (lambda: difference_chart(USAGE, "BLEU", ["a"]), "table that from_baseline gives"),
+        (lambda: kept_experts_map(USAGE), "table that fates gives"),
+        (lambda: component_bars(USAGE), "Its columns: task, stack, layer, expert, tokens, share"),
+    ],
+)
+def test_another_table_is_refused_with_what_gives_the_right_one(draw: Any, says: str) -> None:
+    with pytest.raises(WorkbenchError, match=says):
+        draw()
+
+
+def test_what_becomes_a_table_is_drawn_as_one() -> None:
+    class Speeds:
+        def to_frame(self) -> pd.DataFrame:
+            return SPEEDS
+
+    whole = throughput_chart(Speeds(), "cpu").to_dict()  # type: ignore[arg-type]
+    assert whole == throughput_chart(SPEEDS, "cpu").to_dict()

@@ -7,6 +7,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 _GAP = 0.05  # between cells, of a cell
 
@@ -18,8 +19,9 @@ def coactivation_map(table: pd.DataFrame, stack: str, layer: int, top_k: int) ->
     Experts that no token chose have empty rows.
 
     Raises:
-        WorkbenchError: the table has no such layer.
+        WorkbenchError: the table has no such layer, or is another.
     """
+    table = as_table(table, "table", "coactivation", "stack", "layer", "expert", "other", "share")
     frame = table[(table["stack"] == stack) & (table["layer"] == layer)]
     if frame.empty:
         raise WorkbenchError(

@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation.differences import MEAN
 from workbench.evaluation.quality import metric_in_words
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 from workbench.tasks import parse_task
 
 _ROW = 18  # pixels for each system of a direction
@@ -26,6 +27,9 @@ def difference_chart(table: pd.DataFrame, metric: str, systems: Sequence[str]) -
     Raises:
         WorkbenchError: the table has nothing of this metric.
     """
+    table = as_table(
+        table, "table", "from_baseline", "system", "task", "metric", "delta", "ci", "p_value"
+    )
     frame = table[table["metric"] == metric]
     if frame.empty:
         raise WorkbenchError(f"There is no difference in {metric} in this table.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import as_count, as_list
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
 from workbench.figures.heat_map import by_task, rows_of, usage_table
@@ -37,7 +39,7 @@ def expert_overview(
     usage: pd.DataFrame | Usage,
     stack: str,
     top_k: int,
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
     tasks: TaskOrder = "given",
     experts: ExpertOrder = "number",
     most: int | None = None,
@@ -56,14 +58,15 @@ def expert_overview(
     table = usage_table(usage)
     if layers is None:
         layers = list(dict.fromkeys(table.loc[table["stack"] == stack, "layer"])) or [0]
-    if not len(layers):
+    layers = list(dict.fromkeys(as_list(layers, Integral, "layers", "the number of a layer")))
+    if not layers:
         raise WorkbenchError("An overview needs one layer or more.")
     frames = {layer: rows_of(table, stack, layer) for layer in layers}
     shares = {layer: by_task(frame, "share") for layer, frame in frames.items()}
     rows = order_tasks(pd.concat(list(shares.values()), axis=1).fillna(0), tasks)
     totals = [len(found.columns) for found in shares.values()]
     room = max(1, MOST_CELLS // (len(rows) * len(layers)))
-    shown = min(max(totals), room if most is None else most)
+    shown = min(max(totals), room if most is None else as_count(most, "most"))
     cells, names = _cells(frames, rows, experts, shown)
     labels = [parse_task(task).label for task in rows]
 
@@ -73,7 +76,7 @@ def expert_overview(
     base = alt.Chart(cells).transform_calculate(x2="datum.x + 1", y2="datum.y + 1")
     x = alt.X("x:Q", title="Expert", scale=alt.Scale(domain=[0, across], nice=False))
     y = alt.Y("y:Q", title=None, scale=alt.Scale(domain=[0, down], nice=False, reverse=True))
-    text, subtitle = _heading(stack, list(layers), top_k, totals, shown)
+    text, subtitle = _heading(stack, layers, top_k, totals, shown)
     if not enlarge:
         row = _ROW if down <= _FEW else _LOW_ROW if down <= _NAMED else _LOWEST
         numbers = _axis([str(*name[1:]) for name in names])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 #: Between experts, of the tokens of a layer, and all of these of one layer together at most.
 _GAP, _GAPS = 0.012, 0.3
@@ -28,6 +29,7 @@ def flow_chart(table: pd.DataFrame, stack: str) -> alt.LayerChart:
     Raises:
         WorkbenchError: the table has no two layers of this stack.
     """
+    table = as_table(table, "table", "layer_flow", "stack", "layer", "next_expert", "information")
     frame = table[table["stack"] == stack]
     if frame.empty:
         raise WorkbenchError(f"Flow needs two layers with experts: the {stack} has fewer.")

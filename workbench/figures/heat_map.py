@@ -5,9 +5,10 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from workbench.arguments import as_one
+from workbench.arguments import as_count
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 from workbench.routing.ordering import ExpertOrder, TaskOrder, order_experts, order_tasks
 from workbench.routing.usage import Usage
 from workbench.tasks import parse_task
@@ -36,6 +37,7 @@ def expert_heat_map(
     frame = rows_of(usage_table(usage), stack, layer)
     shares = by_task(frame, "share")
     rows = order_tasks(shares, tasks)
+    most = None if most is None else as_count(most, "most")
     columns = order_experts(shares.loc[rows], experts, most)
     total = len(shares.columns)
     frame = frame[frame["expert"].isin(columns)]
@@ -82,9 +84,10 @@ def expert_heat_map(
 
 
 def usage_table(usage: pd.DataFrame | Usage) -> pd.DataFrame:
-    """The table of what `expert_usage` gives, where it is not one already."""
-    table = usage.to_frame() if isinstance(usage, Usage) else usage
-    return as_one(table, pd.DataFrame, "usage", "what expert_usage returns, or its table")
+    """What `expert_usage` gives, or its table, as the table."""
+    return as_table(
+        usage, "usage", "expert_usage", "task", "stack", "layer", "expert", "share", "tokens"
+    )
 
 
 def rows_of(usage: pd.DataFrame, stack: str, layer: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.config import ModelConfig, StackName
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 _NUMBERED = 32  # experts; with more, the numbers no longer fit into their cells
 KEPT, GONE, AVERAGED = "kept", "left out", "averaged into the expert named"
@@ -37,6 +38,7 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
 
     frame: as `workbench.figures.kept_experts.fates` gives it.
     """
+    frame = as_table(frame, "frame", "fates", "layer", "expert", "fate", "into")
     present = [fate for fate in (KEPT, AVERAGED, GONE) if (frame["fate"] == fate).any()]
     colours = {KEPT: theme.category(0), AVERAGED: theme.category(1), GONE: theme.category(7)}
     shown = frame.assign(text=frame["into"].where(frame["into"] >= 0, frame["expert"]).astype(str))

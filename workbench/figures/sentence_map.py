@@ -7,6 +7,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 from workbench.tasks import parse_task
 
 #: Name of the selection that `selectable` adds.
@@ -28,6 +29,9 @@ def sentence_map(
     Raises:
         WorkbenchError: there are no points.
     """
+    points = as_table(
+        points, "points", "sentence_points", "task", "x", "y", "source", "translation"
+    )
     if points.empty:
         raise WorkbenchError("There are no sentences to draw.")
     frame = points.assign(direction=[parse_task(str(task)).label for task in points["task"]])

@@ -10,6 +10,7 @@ import pandas as pd
 from workbench.checkpoint.components import parameters_by_component
 from workbench.config import ModelConfig
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 #: Bytes of a parameter in memory.
 FLOAT32 = 4
@@ -57,6 +58,7 @@ def component_bars(sizes: pd.DataFrame) -> alt.Chart:
 
     sizes: columns network, component and parameters, in the order to show, as `component_sizes` of this module gives them.
     """
+    sizes = as_table(sizes, "sizes", "component_sizes", "component", "network", "parameters")
     networks = list(dict.fromkeys(sizes["network"]))
     return theme.styled(
         alt.Chart(sizes)

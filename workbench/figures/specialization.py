@@ -8,6 +8,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 
 def specialization_chart(table: pd.DataFrame, tasks: int) -> alt.LayerChart:
@@ -19,6 +20,9 @@ def specialization_chart(table: pd.DataFrame, tasks: int) -> alt.LayerChart:
     Raises:
         WorkbenchError: the table is of one task.
     """
+    table = as_table(
+        table, "table", "specialization", "stack", "layer", "information", "divergence"
+    )
     frame = table.dropna(subset=["information"])
     if frame.empty:
         raise WorkbenchError("Specialisation needs the routes of two tasks or more.")

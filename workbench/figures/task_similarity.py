@@ -10,6 +10,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 from workbench.routing.ordering import average_linkage
 from workbench.tasks import parse_task
 
@@ -28,6 +29,9 @@ def task_similarity_map(similarity: pd.DataFrame, stack: str, layer: int) -> alt
     Raises:
         WorkbenchError: the table has no such layer, or there are fewer than two tasks.
     """
+    similarity = as_table(
+        similarity, "similarity", "similarity", "stack", "task", "other", "divergence"
+    )
     frame = similarity[(similarity["stack"] == stack) & (similarity["layer"] == layer)]
     frame = frame.dropna(subset=["divergence"])
     if frame.empty:

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 
 def throughput_chart(speeds: pd.DataFrame, conditions: str) -> alt.LayerChart:
@@ -13,6 +14,16 @@ def throughput_chart(speeds: pd.DataFrame, conditions: str) -> alt.LayerChart:
 
     speeds: as `workbench.evaluation.speed.Speeds.to_frame` gives it. conditions: how it was measured.
     """
+    speeds = as_table(
+        speeds,
+        "speeds",
+        "benchmark",
+        "system",
+        "batch_size",
+        "sentences_per_second",
+        "p50_ms",
+        "p95_ms",
+    )
     names = list(dict.fromkeys(speeds["system"]))
     sizes = sorted(int(size) for size in speeds["batch_size"].unique())
     base = alt.Chart(speeds).encode(

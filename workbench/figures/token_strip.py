@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 from workbench.languages import find_language
 from workbench.tasks import parse_task
 
@@ -23,6 +24,7 @@ def token_strip(routes: pd.DataFrame, stack: str) -> alt.LayerChart:
     Raises:
         WorkbenchError: the rows are of several sentences, or none is of this stack.
     """
+    routes = as_table(routes, "routes", "trace_routes", "sentence", "task", "token", "rank", "gate")
     sentences = routes["sentence"].unique()
     if len(sentences) > 1:
         raise WorkbenchError(

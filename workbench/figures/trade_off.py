@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from workbench.figures import theme
+from workbench.figures.tables import as_table
 
 
 def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str) -> alt.LayerChart:
@@ -14,6 +15,7 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
     systems: columns system, score (points of `metric`) and p50_ms (milliseconds a batch).
     conditions: how latency was measured: batch size, beam, device, dtype.
     """
+    systems = as_table(systems, "systems", "a comparison", "system", "score", "p50_ms")
     names = list(systems["system"])
     low, high = systems["score"].min(), systems["score"].max()
     spread = max(0.0, 1.0 - (high - low) / 2)  # room around scores that hardly differ
