@@ -54,3 +54,24 @@ def test_one_form_of_one_task(checkpoints: dict[str, str], tmp_path: Path, run: 
     )
     result = run(*common, "--formats", "gif", "-o", tmp_path)
     assert result.code == 2 and "invalid choice: 'gif'" in result.err
+
+
+def test_a_table_of_routes_is_as_good_as_the_network(
+    checkpoints: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    common = ("--tasks", "en-de", "en-fr", "--json")
+    saved, place = tmp_path / "routes.parquet", tmp_path / "figures"
+    corpus = ("usage", checkpoints["token"], "--corpus", "captions", "--limit", "3")
+    usage = run(*corpus, *common, "--save-routes", saved).table
+    assert run("usage", saved, *common).table == usage
+    part = run("usage", saved, "--tasks", "en-fr", "--json").table
+    assert part["tasks"] == ["eng_Latn-fra_Latn"]
+    formats = ("--formats", "svg", "-o", place)
+    assert run("figures", saved, *common, *formats).code == 0
+    svg = (place / "usage-encoder-1.svg").read_text(encoding="utf-8")
+    assert "routes.parquet: routes of 3" in svg
+    run("usage", saved, "--tasks", "de-en").says("has no routes of deu_Latn-eng_Latn")
+    run("usage", saved, "--limit", "3").says("--limit is of a corpus")
+    run("usage", checkpoints["token"]).says("give --corpus, or a table of routes")
+    run(*corpus, "--save-routes", tmp_path / "routes.xls").says("must end in .parquet")
+    run("usage", tmp_path / "none.csv").says("none.csv")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.models import captions, translator
-from workbench.cli.routes import _SUFFIXES
+from workbench.cli.tracing import SUFFIXES as COMMANDS
 from workbench.errors import WorkbenchError
 from workbench.routing.files import SUFFIXES, read_routes, read_usage, write_routes
 from workbench.routing.trace import COLUMNS, Routes, trace_routes
@@ -102,7 +102,7 @@ def test_other_files_are_refused_in_a_line(routes, tmp_path):
 
 
 def test_the_command_writes_all_that_can_be_read():
-    assert _SUFFIXES == SUFFIXES  # the command knows them without importing JAX
+    assert COMMANDS == SUFFIXES  # the command knows them without importing JAX
 
 
 def test_usage_is_read_as_it_was_written(routes, tmp_path):

@@ -30,7 +30,6 @@ def add_parser(commands: Any) -> None:
         "Draw how a parallel corpus is routed: usage, similarity of tasks, specialisation against chance, experts chosen"
         " together, a sentence token by token, a map of sentences.",
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory or hub id")
     add_corpus(parser)
     parser.add_argument(
         "-o",
@@ -67,12 +66,14 @@ def run(args: argparse.Namespace) -> None:
         if place.exists()
         else set()
     )
-    model, routes = trace_corpus(args)
+    name, routes = trace_corpus(args)
     place.mkdir(parents=True, exist_ok=True)
     from workbench.figures.export import export, provenance_line
     from workbench.figures.standard import standard_figures
 
-    line = provenance_line(model.name, f"{args.corpus}: {_text(routes)}")
+    line = provenance_line(
+        name, f"{args.corpus or Path(args.checkpoint).name}: {_text(routes, args.corpus)}"
+    )
     written: list[str] = []
     if len(routes.tasks) == 1:
         note("of one task there is no similarity and no specialisation: these need two.")
@@ -95,10 +96,12 @@ def run(args: argparse.Namespace) -> None:
         print("\n".join(written))
 
 
-def _text(routes: Routes) -> str:
-    """`references of 60 sentences in each of 6 tasks`."""
-    tasks = len(routes.tasks)
-    each = (
-        f"{counted(len(routes.sources) // tasks, 'sentence')} in {'each of ' if tasks > 1 else ''}"
+def _text(routes: Routes, corpus: str | None) -> str:
+    """`references of 60 sentences in each of 6 tasks`; of a table `routes of ...`."""
+    each = routes.frame.groupby("task", observed=True)["sentence"].nunique()
+    alike = len(each) > 1 and each.nunique() == 1
+    number = (
+        len(routes.sources) // len(each) if corpus else int(each.iloc[0] if alike else each.sum())
     )
-    return f"references of {each}{counted(tasks, 'task')}"
+    what = "references" if corpus else "routes"
+    return f"{what} of {counted(number, 'sentence')} in {'each of ' if alike else ''}{counted(len(each), 'task')}"

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from workbench.cli.options import add_direction, load_model, new_command, positive, read_input
-from workbench.cli.output import ProgressLine, check_file, whole_file
-from workbench.cli.tracing import warn_of_cut
+from workbench.cli.output import ProgressLine, check_file
+from workbench.cli.tracing import SUFFIXES, check_suffix, save_routes, warn_of_cut
 from workbench.errors import WorkbenchError
 from workbench.wording import counted
-
-_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def add_parser(commands: Any) -> None:
@@ -36,18 +33,14 @@ def add_parser(commands: Any) -> None:
         help="trace these translations instead of the model's own",
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help=f"a table: {', '.join(_SUFFIXES)}"
+        "-o", "--output", required=True, metavar="FILE", help=f"a table: {', '.join(SUFFIXES)}"
     )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
 
 
 def run(args: argparse.Namespace) -> None:
     """Trace and write."""
-    suffix = Path(args.output).suffix
-    if suffix not in _SUFFIXES:
-        raise WorkbenchError(
-            f"Cannot write {args.output}: its name must end in {', '.join(_SUFFIXES)}."
-        )
+    check_suffix(args.output)
     check_file(args.output)
     sources = read_input(args.input)
     references = read_input(args.reference) if args.reference else None
@@ -57,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
             " one must be the translation of line n of the other."
         )
     model = load_model(args)
-    from workbench.routing.files import write_routes
     from workbench.routing.trace import trace_routes
 
     done = "sentences traced" if references else "sentences translated and traced"
@@ -66,8 +58,7 @@ def run(args: argparse.Namespace) -> None:
             model, sources, args.source, args.target, references, args.batch_size, progress
         )
     warn_of_cut(model, routes)
-    with whole_file(args.output) as place:
-        write_routes(routes, place, suffix)
+    save_routes(routes, args.output)
     result = {
         "output": args.output,
         "rows": len(routes.frame),

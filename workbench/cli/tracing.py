@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from workbench.cli.options import choose_device, load_model, positive
-from workbench.cli.output import ProgressLine, note
+from workbench.cli.output import ProgressLine, note, whole_file
 from workbench.errors import WorkbenchError
 from workbench.wording import counted
 
@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from workbench.text.corpus import ParallelCorpus
 
 
+#: How a table of routes may be written.
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
 def add_corpus(parser: argparse.ArgumentParser) -> None:
-    """`--corpus`, and what of it is traced."""
+    """What is traced: the network, `--corpus`, and what of it; or a table of what was traced before."""
+    parser.add_argument(
+        "checkpoint",
+        metavar="CKPT",
+        help="checkpoint directory or hub id; or, without --corpus, a table of routes that `routes` or `usage"
+        " --save-routes` wrote",
+    )
     parser.add_argument(
         "--corpus",
-        required=True,
         metavar="FILE_OR_DIR",
         help="a .tsv with a column a language, a directory of SPLIT.LANGUAGE[.gz], or 'captions' (in"
         " the package)",
@@ -40,8 +49,12 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
 
 
-def trace_corpus(args: argparse.Namespace) -> tuple[Translator, Routes]:
-    """The checkpoint, and its routes of the reference translations of every task asked for, task after task."""
+def trace_corpus(args: argparse.Namespace) -> tuple[str, Routes]:
+    """The routes of the reference translations of every task asked for, task after task, and what they are of: the
+    name of the network; or those of a table.
+    """
+    if args.corpus is None:
+        return _read(args)
     from workbench.checkpoint.hub import find_checkpoint, name_of
     from workbench.decoding.opening import open_checkpoint
     from workbench.evaluation.testset import read_corpus
@@ -64,7 +77,50 @@ def trace_corpus(args: argparse.Namespace) -> tuple[Translator, Routes]:
         warn_of_cut(model, found)
         routes = found if routes is None else routes + found
     assert routes is not None
-    return model, routes
+    return model.name, routes
+
+
+def _read(args: argparse.Namespace) -> tuple[str, Routes]:
+    """The routes of a table, of all its tasks or of some."""
+    if not args.checkpoint.endswith(SUFFIXES):
+        raise WorkbenchError(
+            f"Nothing says what {args.checkpoint} shall read: give --corpus, or a table of routes in place of the"
+            f" checkpoint ({', '.join(SUFFIXES)})."
+        )
+    for name in ("split", "limit"):
+        if getattr(args, name) is not None:
+            raise WorkbenchError(f"--{name} is of a corpus: leave it out beside a table of routes.")
+    choose_device(args)
+    from workbench.routing.files import read_routes
+    from workbench.tasks import parse_task
+
+    routes = read_routes(args.checkpoint)
+    if args.tasks:
+        among = list(dict.fromkeys(code for t in routes.tasks for code in (t.source, t.target)))
+        parts = [part for text in args.tasks for part in text.split(",") if part]
+        tasks = list(dict.fromkeys(parse_task(text, among) for text in parts))
+        for task in tasks:
+            if task not in routes.tasks:
+                raise WorkbenchError(
+                    f"{args.checkpoint} has no routes of {task}, only of {', '.join(map(str, routes.tasks))}."
+                )
+        routes = routes.only(tasks)
+    return routes.model or args.checkpoint, routes
+
+
+def check_suffix(path: str) -> None:
+    """Refuse a file for routes whose name does not say how to write them."""
+    if not path.endswith(SUFFIXES):
+        raise WorkbenchError(f"Cannot write {path}: its name must end in {', '.join(SUFFIXES)}.")
+
+
+def save_routes(routes: Routes, path: str) -> None:
+    """Write them by the ending of the name, as a whole or not at all."""
+    from workbench.routing.files import write_routes
+
+    suffix = next(each for each in SUFFIXES if path.endswith(each))
+    with whole_file(path) as place:
+        write_routes(routes, place, suffix)
 
 
 def warn_of_cut(model: Translator, routes: Routes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.options import new_command
 from workbench.cli.output import check_file, whole_file
-from workbench.cli.tracing import add_corpus, trace_corpus
+from workbench.cli.tracing import SUFFIXES, add_corpus, check_suffix, save_routes, trace_corpus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,15 +24,24 @@ def add_parser(commands: Any) -> None:
         run,
         "How often each task uses each expert, on the reference translations of a parallel corpus.",
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint directory")
     add_corpus(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="a file for the numbers, as JSON")
+    parser.add_argument(
+        "--save-routes",
+        metavar="FILE",
+        help=f"the routes of all tasks too ({', '.join(SUFFIXES)}), for `figures`, the app or `wb.read_routes`",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Trace every task and count."""
     check_file(args.output)
+    if args.save_routes is not None:
+        check_suffix(args.save_routes)
+        check_file(args.save_routes)
     _, routes = trace_corpus(args)
+    if args.save_routes is not None:
+        save_routes(routes, args.save_routes)
     from workbench.routing.specialization import specialization
     from workbench.routing.usage import expert_usage
 
