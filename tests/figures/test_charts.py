@@ -22,7 +22,7 @@ from workbench.figures.differences import difference_chart
 from workbench.figures.expert_overview import MOST_CELLS, REGION, expert_overview
 from workbench.figures.export import export
 from workbench.figures.heat_map import expert_heat_map
-from workbench.figures.kept_experts import KEPT, kept_experts_map
+from workbench.figures.kept_experts import AVERAGED, GONE, KEPT, kept_experts_map
 from workbench.figures.sizes import FULL, PART, before_and_after, component_bars, component_sizes
 from workbench.figures.throughput import throughput_chart
 from workbench.figures.token_strip import token_strip
@@ -67,6 +67,7 @@ DIFFERENCES = pd.DataFrame(
     [("b", task, "chrF2++", -1.0, 0.5, 0.01) for task in ("eng_Latn-deu_Latn", "mean")],
     columns=["system", "task", "metric", "delta", "ci", "p_value"],
 )
+FATES = (KEPT, GONE, AVERAGED)
 SPEEDS = pd.DataFrame(
     [(name, size, 9.0, 80.0 * size, 5.0, 6.0) for name in ("a", "b") for size in (1, 32)],
     columns=[
@@ -252,6 +253,15 @@ def test_an_overview_of_very_many_cells_shows_the_experts_that_are_used_most() -
     )
     cells = next(rows for rows in specification["datasets"].values() if "share" in rows[0])
     assert len(cells) == MOST_CELLS and min(row["expert"] for row in cells) == 10
+
+
+def test_what_becomes_of_experts_looks_in_the_legend_as_in_the_map() -> None:
+    fates = [(f"decoder {layer}", e, f, e) for layer in (1, 3) for e, f in enumerate(FATES)]
+    chart = kept_experts_map(pd.DataFrame(fates, columns=["layer", "expert", "fate", "into"]))
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    paths = [path for path in re.findall(r"<path[^>]*>", svg) if "#8C8C8C" in path]
+    assert len(paths) == 3 and all(path.endswith(' opacity="0.35"/>') for path in paths)
+    assert svg.count(' opacity="0.35"') == 3
 
 
 def test_text_on_a_colour_is_the_more_readable_of_black_and_white() -> None:

@@ -12,6 +12,8 @@ from workbench.figures import theme
 from workbench.figures.tables import as_table
 
 _NUMBERED = 32  # experts; with more, the numbers no longer fit into their cells
+_GAP = 0.08  # between cells, of a cell
+_FAINT = 0.35  # opacity of what is left out
 KEPT, GONE, AVERAGED = "kept", "left out", "averaged into the expert named"
 
 
@@ -42,20 +44,29 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
     present = [fate for fate in (KEPT, AVERAGED, GONE) if (frame["fate"] == fate).any()]
     colours = {KEPT: theme.category(0), AVERAGED: theme.category(1), GONE: theme.category(7)}
     shown = frame.assign(text=frame["into"].where(frame["into"] >= 0, frame["expert"]).astype(str))
+    experts = int(frame["expert"].max()) + 1
+    apart = alt.Scale(paddingInner=_GAP)
+    legend = alt.Legend(orient="top", labelLimit=320, columns=2)
     base = alt.Chart(shown).encode(
-        x=alt.X("expert:O", title="Expert", axis=theme.expert_axis()),
-        y=alt.Y("layer:N", title=None, sort=None, axis=theme.row_axis()),
+        x=alt.X("expert:O", title="Expert", axis=theme.expert_axis(), scale=apart),
+        y=alt.Y("layer:N", title=None, sort=None, axis=theme.row_axis(), scale=apart),
     )
-    cells = base.mark_rect(cornerRadius=2, stroke="transparent", strokeWidth=2).encode(
+    cells = base.mark_rect(cornerRadius=theme.corners(experts)).encode(
         color=alt.Color(
             "fate:N",
             title=None,
             sort=present,
             scale=alt.Scale(domain=present, range=[colours[fate] for fate in present]),
-            legend=alt.Legend(orient="top", labelLimit=320, columns=2),
+            legend=legend,
         ),
-        opacity=alt.condition(
-            alt.FieldEqualPredicate(field="fate", equal=GONE), alt.value(0.35), alt.value(1)
+        opacity=alt.Opacity(
+            "fate:N",
+            title=None,
+            sort=present,
+            scale=alt.Scale(
+                type="ordinal", domain=present, range=[_FAINT if f == GONE else 1 for f in present]
+            ),
+            legend=legend,
         ),
         tooltip=[
             alt.Tooltip("layer:N", title="Layer"),
@@ -75,7 +86,6 @@ def kept_experts_map(frame: pd.DataFrame) -> alt.LayerChart:
             ),
         )
     )
-    experts = int(frame["expert"].max()) + 1
     return theme.styled(  # type: ignore[no-any-return]
         (alt.layer(cells, numbers) if experts <= _NUMBERED else alt.layer(cells)).properties(
             title=theme.title("Experts of each layer that are kept"),
