@@ -48,6 +48,8 @@ page = st.navigation(
 st.html(
     "<style>.block-container{padding-top:4.5rem;max-width:84rem}"
     "h1{font-size:1.9rem!important;padding-bottom:.2rem!important}"
+    # Each line that a person types runs as its script does.
+    "textarea{unicode-bidi:plaintext;text-align:start}"
     # In the primary colour, which is dark enough for white text on it, the chosen one is too faint on dark pages.
     "[data-testid=stButtonGroup] [aria-checked=true]{color:inherit!important}</style>"
 )

@@ -42,6 +42,9 @@ def test_own_text_stays_when_pages_change_and_its_strip_scrolls_alone(
     strip = page.locator(".st-key-strip-encoder")
     expect(strip.locator("canvas, svg").first).to_be_visible(timeout=60_000)
     assert strip.evaluate("e => e.scrollWidth > e.clientWidth")
+    # So that lines of Arabic, typed or from a file, run from right to left and have their full stop on the left.
+    box = page.locator("textarea")
+    assert box.evaluate("e => getComputedStyle(e).unicodeBidi") == "plaintext"
     main = page.get_by_test_id("stMain")
     assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
     page.set_viewport_size({"width": 1440, "height": 900})
