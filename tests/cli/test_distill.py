@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,6 +155,26 @@ def test_a_comparison_can_be_of_the_first_sentences(recipe: Path, tmp_path: Path
     student = read_recipe(recipe, [f"data.directory={tmp_path / 'data'}"])
     plan = Distillation(student, tmp_path / "teacher", tmp_path / "run", testset_limit=3)
     assert [len(testset) for testset in plan.test_sets()] == [3, 3]
+
+
+def test_a_report_has_the_signature_of_every_direction(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = read_recipe(recipe, ['data.languages=["en", "de", "zh"]', "data.pivot=en"])
+    plan = Distillation(student, tmp_path / "teacher", tmp_path / "run", testset="captions")
+
+    def evaluate(*_: object, **__: object) -> SimpleNamespace:
+        tasks = map(str, student.tasks)
+        scores = [
+            SimpleNamespace(task=t, score=3.0, signature="tok:zh" if "-zho" in t else "tok:13a")
+            for t in tasks
+        ]
+        return SimpleNamespace(scores=scores)
+
+    monkeypatch.setattr("workbench.training.distillation.evaluate", evaluate)
+    monkeypatch.setattr(Translator, "load", lambda *_: None)
+    report = plan.compare(new_translator())
+    assert report.scored_on.endswith("greedy, tok:13a; eng_Latn-zho_Hans: tok:zh.")
 
 
 def test_ctrl_c_ends_the_comparison_between_two_batches(

@@ -161,7 +161,7 @@ class Distillation:
         ]
         sentences = sum(map(len, testsets))
         bleu: dict[str, dict[str, float]] = {}
-        signature = ""
+        signatures: dict[str, list[str]] = {}
         for number, role in enumerate(roles):
             same = [r for r in bleu if r != STUDENT and paths[r].resolve() == paths[role].resolve()]
             if role != STUDENT and same:  # the teacher may be the task-MoE
@@ -182,11 +182,16 @@ class Distillation:
                 progress=told,
             ).scores
             bleu[role] = {each.task: each.score for each in scores}
-            signature = scores[0].signature
+            signatures = {}
+            for each in scores:
+                signatures.setdefault(each.signature, []).append(each.task)
         search = "greedy" if self.beam_size == 1 else f"beam {self.beam_size}"
+        # Languages without spaces are split into words in their own way.
+        (usual, _), *others = sorted(signatures.items(), key=lambda item: -len(item[1]))
+        signed = "; ".join([usual, *(f"{', '.join(tasks)}: {other}" for other, tasks in others)])
         return DistillationReport(
             bleu,
-            f"BLEU on {testsets[0].name}, {sentences:,} sentences in all, {search}, {signature}.",
+            f"BLEU on {testsets[0].name}, {sentences:,} sentences in all, {search}, {signed}.",
         )
 
     def test_sets(self) -> list[TestSet]:
