@@ -102,6 +102,11 @@ def test_of_a_long_run_neighbouring_rows_become_one_with_their_mean() -> None:
     assert {row["share"] for row in rows if row["expert"] == 1} == {0.25}
 
 
+def test_a_map_of_no_bleu_at_all_has_the_lowest_colour() -> None:
+    [cells, _] = bleu_map(SCORES.assign(bleu=0.0)).to_dict()["layer"]
+    assert cells["encoding"]["color"]["scale"]["domain"] == [0, 1]
+
+
 def test_bleu_of_what_is_no_direction_keeps_its_name() -> None:
     scores = SCORES.replace("deu_Latn-eng_Latn", "news")
     assert "news, greedy" in str(bleu_chart(scores, "news").to_dict()["title"])

@@ -110,6 +110,7 @@ def bleu_map(validation: pd.DataFrame) -> alt.LayerChart:
     frame = _thinned(scored, ["task"], "bleu", _COLUMNS)
     frame["direction"] = frame["task"].map(task_label)
     columns = frame["step"].nunique()
+    highest = max(1.0, float(frame["bleu"].max()))  # where all is 0, that is the lowest colour
     base = alt.Chart(frame).encode(
         x=alt.X(
             "step:O",
@@ -129,12 +130,11 @@ def bleu_map(validation: pd.DataFrame) -> alt.LayerChart:
         color=alt.Color(
             "bleu:Q",
             title="BLEU",
-            scale=alt.Scale(scheme=theme.SEQUENTIAL, domainMin=0),
+            scale=alt.Scale(scheme=theme.SEQUENTIAL, domain=[0, highest]),
             legend=theme.gradient_legend(format=".0f"),
         ),
         tooltip=[_step_tip(), alt.Tooltip("direction:N", title="Direction"), _tip("bleu", "BLEU")],
     )
-    highest = float(frame["bleu"].max())
     numbers = base.mark_text(
         fontSize=11, opacity=alt.ExprRef(f"width / {columns} >= {_NUMBER} ? 1 : 0")
     ).encode(
