@@ -166,7 +166,7 @@ def show_numbers(result: Result) -> None:
     made = [t for t in result.translations if t.token_ids]
     if made:
         run = 1000 * sum(t.seconds for t in made) / len(made)
-        compiled = made[0].compile_seconds
+        compiled = result.compile_seconds
         st.caption(
             f"{run:.1f} ms a sentence"
             + (f" · compiled first, {compiled:.1f} s" if compiled > 0.05 else "")

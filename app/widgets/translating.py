@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 # Ends the key of a what-if's result; before it stands the original's.
 CHANGED = ", changed"
+# What the last job has not done, and why.
+_SAID = "said of translating"
 # What is done sooner is shown at once, without a bar of progress that only flashes.
 _PATIENCE = 0.7
+#: Sentences that are translated together: those before them are kept when a person cancels.
+AT_ONCE = 256
 # Of a checkpoint's time, in translating; the rest is for tracing.
 _TRANSLATING = 0.85
 
@@ -60,6 +64,7 @@ class Result:
     source_lengths: tuple[int, ...]  # in tokens
     config: ModelConfig
     how: str  # search, dtype, device and batches
+    compile_seconds: float
 
 
 #: Results by name; in place of one, what went wrong.
@@ -74,6 +79,7 @@ def start(asked: Asked) -> None:
     if job is None or job.finished:
         job = _begin(asked)
     st.session_state["translating"] = job
+    st.session_state.pop(_SAID, None)
     until = time.monotonic() + _PATIENCE
     while not job.finished and time.monotonic() < until:
         time.sleep(0.01)
@@ -116,6 +122,9 @@ def last() -> tuple[Asked, Results] | None:
             watch(job)
         else:
             _take(job)
+    if _SAID in st.session_state:
+        kind, text = st.session_state[_SAID]
+        getattr(st, kind)(text, icon=f":material/{kind}:")
     found: tuple[Asked, Results] | None = st.session_state.get("translated")
     return found
 
@@ -139,10 +148,11 @@ def _originals(results: Results) -> Results:
 
 
 def _take(job: jobs.Job) -> None:
-    """Show what a job that ended has made, or say why it has not."""
+    """Take over what a job that ended has made, and what there is to say of what it has not."""
     asked: Asked = job.of
     made: Results = dict(job.results)
     missing = [name for name in asked.names if name not in made]
+    parts: list[str] = []
     if asked.change is not None:
         (name,) = asked.names
         result = made.get(name)
@@ -155,15 +165,22 @@ def _take(job: jobs.Job) -> None:
     else:
         failed = job.error
         if made:
-            st.session_state["translated"] = asked, made
+            name, first = next(iter(made.items()))
+            lines = asked.lines if isinstance(first, str) else first.lines
+            st.session_state["translated"] = replace(asked, lines=lines), made
             to_first_page("sentence")
+            if len(lines) < len(asked.lines):
+                parts.append(
+                    f"{name} has translated {len(lines):,} of {len(asked.lines):,} sentences"
+                )
+    if missing:
+        have = "has" if len(missing) == 1 else "have"
+        parts.append(f"{', '.join(missing)} {have} translated nothing")
+    del st.session_state["translating"]
     if failed:
-        st.error(session.literal(failed), icon=":material/error:")
-    elif missing:
-        what = f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} translated nothing"
-        st.info(f"Cancelled: {what}.", icon=":material/info:")
-    else:
-        del st.session_state["translating"]
+        st.session_state[_SAID] = "error", session.literal(failed)
+    elif parts:
+        st.session_state[_SAID] = "info", f"Cancelled: {'; '.join(parts)}."
 
 
 def _work(job: jobs.Job, models: dict[str, Translator | str], asked: Asked) -> None:
@@ -173,50 +190,64 @@ def _work(job: jobs.Job, models: dict[str, Translator | str], asked: Asked) -> N
         def report(share: float, doing: str, name: str = name, done: int = done) -> None:
             job.report((done + share) / len(models), f"{name}: {doing}")
 
-        made = model if isinstance(model, str) else _translate(model, asked, report)
+        made = model if isinstance(model, str) else _translate(model, asked, report, done == 0)
         job.results.append((name, made))
 
 
 def _translate(
-    model: Translator, asked: Asked, report: Callable[[float, str], None]
+    model: Translator, asked: Asked, report: Callable[[float, str], None], partly: bool
 ) -> Result | str:
-    """What a checkpoint makes of the text, or what went wrong."""
+    """What a checkpoint makes of the text, or what went wrong.
+
+    partly: whether, once it is cancelled, it makes a result of the sentences that are done, if there are some.
+    """
     import jax
 
     from workbench.routing.trace import trace_routes
 
     dense = model.config.is_dense
     source, target, lines = asked.task.source, asked.task.target, asked.lines
+    made: list[Translation] = []
+    compiling = 0.0
+
+    def translated(done: int, total: int) -> None:
+        sentences = len(made) + len(lines[len(made) :][:AT_ONCE]) * done // total
+        report(
+            sentences / len(lines) * (1 if dense else _TRANSLATING),
+            f"{sentences:,} of {len(lines):,} sentences translated",
+        )
+
+    def traced(done: int, total: int) -> None:
+        if len(made) == len(lines):  # what was cut short is traced to its end
+            report(
+                _TRANSLATING + (1 - _TRANSLATING) * done / total,
+                f"{done:,} of {total:,} sentences traced",
+            )
+
     try:
         if asked.change is not None:
             model = asked.change.of(model)
         report(0, "translating (the first time for a shape, compiling)")
-        made = model.translate(
-            lines,
-            source,
-            target,
-            beam_size=asked.beam,
-            progress=lambda done, total: report(
-                done / total * (1 if dense else _TRANSLATING),
-                f"{done:,} of {total:,} {'sentences' if total <= len(lines) else 'parts of sentences'} translated",
-            ),
-        )
+        try:
+            while len(made) < len(lines):
+                part = lines[len(made) :][:AT_ONCE]
+                found = model.translate(
+                    part, source, target, beam_size=asked.beam, progress=translated
+                )
+                compiling += found[0].compile_seconds
+                made += found
+        except jobs.Cancelled:
+            if not made or not partly:
+                raise
         routes = None
+        kept = lines[: len(made)]
         if not dense:
-            routes = trace_routes(
-                model,
-                lines,
-                source,
-                target,
-                references=made,
-                progress=lambda done, total: report(
-                    _TRANSLATING + (1 - _TRANSLATING) * done / total,
-                    f"{done:,} of {total:,} sentences traced",
-                ),
-            )
-        lengths = tuple(map(len, model.tokenizer.encode_sources(list(lines), source)))
+            routes = trace_routes(model, kept, source, target, references=made, progress=traced)
+        lengths = tuple(map(len, model.tokenizer.encode_sources(list(kept), source)))
     except WorkbenchError as error:
         return str(error)
     where = jax.default_backend().upper()
     how = f"{search_in_words(asked.beam)}, {model.dtype}, {where}, batches of up to 32"
-    return Result(model.name, lines, tuple(made), routes, asked.task, lengths, model.config, how)
+    return Result(
+        model.name, kept, tuple(made), routes, asked.task, lengths, model.config, how, compiling
+    )

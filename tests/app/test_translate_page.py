@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
-from app.widgets import tokens
+from app.jobs import Job
+from app.widgets import tokens, translating
 from app.widgets.typed import example
 from tests.app.test_pages import PAGES, ended, opened, press
 from workbench.config import RouterConfig
@@ -150,7 +151,10 @@ def test_a_what_if_marks_what_differs_and_is_undone() -> None:
     assert [found.value for found in test.subheader] == names
 
 
-def test_a_long_translation_is_cancelled_and_the_last_one_stays() -> None:
+def test_a_long_translation_is_cancelled_and_the_last_one_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(translating, "AT_ONCE", 4000)
     test = opened("translate")
     ended(press(test, "Translate"), "translating")
     before = test.session_state["translated"]
@@ -161,6 +165,29 @@ def test_a_long_translation_is_cancelled_and_the_last_one_stays() -> None:
     assert test.info[0].value == f"Cancelled: {TASK} has translated nothing."
     assert test.session_state["translated"] is before
     assert [b.disabled for b in test.button if b.label == "Translate"] == [False]
+
+
+def test_a_cancel_keeps_the_sentences_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translating, "AT_ONCE", 2)
+    monkeypatch.setattr(translating, "_PATIENCE", 60)
+    reported = Job.report
+
+    def report(job: Job, fraction: float, text: str) -> None:
+        if "2 of 3 sentences translated" in text:
+            job.cancel()
+        else:
+            reported(job, fraction, text)
+
+    monkeypatch.setattr(Job, "report", report)
+    test = linked(**{"with": [TASK, "captions-dense"]})
+    whole = test.text_area[0].value
+    test = ended(press(test, "Translate"), "translating")
+    said = f"{TASK} has translated 2 of 3 sentences; captions-dense has translated nothing."
+    assert test.info[0].value == f"Cancelled: {said}"
+    (piece,) = drawn(test)
+    assert piece.count('class="moe-source"') == 2 and "moe-token" in piece
+    assert test.text_area[0].value == whole
+    assert any("asked before" in caption.value for caption in test.caption)
 
 
 @pytest.mark.parametrize(
