@@ -68,6 +68,10 @@ def test_a_directory_that_is_a_table(place):
     assert first(training_text(made)) == first(validation_text(made)) == ("a horse", "ein Pferd")
     with pytest.raises(WorkbenchError, match=r"more\.tsv, which has no split 'val': let data\.val"):
         validation_text(recipe(place / "more.tsv"))
+    with pytest.raises(
+        WorkbenchError, match=r"more\.tsv, which has no split 'val': leave data\.tr"
+    ):
+        training_text(recipe(place / "more.tsv", train="val"))
     lines(place / "french.tsv", "en\tfr", "a horse\tun cheval")
     with pytest.raises(WorkbenchError, match=r"no deu_Latn"):
         training_text(recipe(place / "french.tsv"))

@@ -30,6 +30,11 @@ def training_text(recipe: Recipe) -> Pairs:
     """
     directory = Path(recipe.data.directory)
     if _is_table(directory):
+        if recipe.data.train != DataRecipe.train:
+            raise RecipeError(
+                f"data.directory is the table {directory}, which has no split {recipe.data.train!r}: leave"
+                " data.train out, or let data.directory be the directory of both."
+            )
         return pairs_of(read_tsv(directory), recipe.tasks)
     return _read(directory / recipe.data.train, recipe.tasks)
 
