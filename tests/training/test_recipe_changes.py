@@ -43,8 +43,10 @@ def test_text_may_move_if_it_is_as_much(tmp_path):
     file = tmp_path / "metrics.jsonl"
     pairs = {"deu_Latn-eng_Latn": 3}
     file.write_text(json.dumps({"step": 0, "recipe": recipe_table(recipe()), "pairs": pairs}))
-    check_counts(file, recipe(), moved, {"pairs": pairs, "new": 1})
+    assert check_counts(file, recipe(), moved, {"pairs": pairs, "new": 1}) == ""
     check_counts(file, recipe(), recipe(), {"pairs": {}})
+    words = check_counts(file, recipe(), recipe(), {"pairs": {"deu_Latn-eng_Latn": 4}})
+    assert words == "pairs.deu_Latn-eng_Latn (3, now 4)"
     with pytest.raises(WorkbenchError, match=r"elsewhere does not hold .* \(3, now 4\)"):
         check_counts(file, recipe(), moved, {"pairs": {"deu_Latn-eng_Latn": 4}})
 

@@ -140,7 +140,9 @@ def _train(
     if step:
         tell(f"going on from step {step:,} of {recipe.run.steps:,}.")
     if step and before is not None:
-        check_counts(output / _METRICS, before, recipe, text.counts)
+        differs = check_counts(output / _METRICS, before, recipe, text.counts)
+        if differs:
+            tell(f"note: the text is no longer the one that the run began with: {differs}.")
     metrics = MetricsLog(
         output / _METRICS if is_first() else None,
         step,

@@ -60,24 +60,23 @@ def check_goes_on(output: Path, before: Recipe, after: Recipe, step: int) -> Non
         )
 
 
-def check_counts(metrics: Path, before: Recipe, after: Recipe, counts: Mapping[str, Any]) -> None:
-    """Refuse a moved directory of text that does not have as many pairs as the run began with.
+def check_counts(metrics: Path, before: Recipe, after: Recipe, counts: Mapping[str, Any]) -> str:
+    """How the text differs from what the run began with, in words; empty where it has as many pairs.
 
     Raises:
-        WorkbenchError: with the counts.
+        WorkbenchError: it differs and its directory is another one.
     """
-    if "data.directory" not in changes(before, after):
-        return
     first = next((line for line in read_metrics(metrics) if "recipe" in line), {})
     found = differences(
         {key: first[key] for key in counts if key in first},
         {key: value for key, value in json.loads(json.dumps(counts)).items() if key in first},
     )
-    if found:
+    if found and "data.directory" in changes(before, after):
         raise WorkbenchError(
             f"{after.data.directory} does not hold the text that {metrics.parent} was begun with:"
             f" {in_words(found)}. Give that text, or choose another directory with -o."
         )
+    return in_words(found)
 
 
 def way_on(output: Path, found: Iterable[str]) -> str:
