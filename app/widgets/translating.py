@@ -190,7 +190,8 @@ def _work(job: jobs.Job, models: dict[str, Translator | str], asked: Asked) -> N
         def report(share: float, doing: str, name: str = name, done: int = done) -> None:
             job.report((done + share) / len(models), f"{name}: {doing}")
 
-        made = model if isinstance(model, str) else _translate(model, asked, report, done == 0)
+        partly = done == 0 and asked.change is None  # what stands beside others is as long as they
+        made = model if isinstance(model, str) else _translate(model, asked, report, partly)
         job.results.append((name, made))
 
 

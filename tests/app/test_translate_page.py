@@ -173,7 +173,7 @@ def test_a_cancel_keeps_the_sentences_that_are_done(monkeypatch: pytest.MonkeyPa
     reported = Job.report
 
     def report(job: Job, fraction: float, text: str) -> None:
-        if "2 of 3 sentences translated" in text:
+        if "2 of 3 sentences translated" in text or "1 of 2 sentences translated" in text:
             job.cancel()
         else:
             reported(job, fraction, text)
@@ -186,6 +186,11 @@ def test_a_cancel_keeps_the_sentences_that_are_done(monkeypatch: pytest.MonkeyPa
     assert test.info[0].value == f"Cancelled: {said}"
     (piece,) = drawn(test)
     assert piece.count('class="moe-source"') == 2 and "moe-token" in piece
+    monkeypatch.setattr(translating, "AT_ONCE", 1)
+    test.selectbox(key=f"what-if decoder {TASK}").set_value("fra_Latn").run()
+    ended(press(test, "Translate again"), "translating")
+    assert test.info[0].value == f"Cancelled: {TASK} has translated nothing."
+    assert drawn(test) == [piece]
     assert test.text_area[0].value == whole
     assert any("asked before" in caption.value for caption in test.caption)
 
