@@ -19,6 +19,7 @@ import workbench as wb  # noqa: E402
 from tests.checkpoint.published import mended_experts, published, write  # noqa: E402
 from tests.models import captions, tiny_tokenizer  # noqa: E402
 from workbench.decoding.translator import Translator  # noqa: E402
+from workbench.engines.loading import under  # noqa: E402
 
 TEXTS = captions()[:6]
 LENGTH = 12
@@ -198,6 +199,10 @@ def test_a_model_with_m2m100s_own_tokenizer_translates_the_same(tmp_path):
     np.testing.assert_array_equal(rows.input_ids.numpy(), source)
     assert here.tokenizer.language_id("de") == their_tokenizer.get_lang_id("de")
     assert_same_tokens(here, there)
+    asked = {"batch_size": 8, "max_length": LENGTH}
+    converted = under(here, "ctranslate2").translate(list(TEXTS), "en", "de", **asked)
+    ours = here.translate(list(TEXTS), "en", "de", **asked)
+    assert [each.token_ids for each in converted] == [each.token_ids for each in ours]
 
 
 def test_shards_hold_the_same_as_one_file(tmp_path):

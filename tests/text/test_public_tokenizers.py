@@ -110,6 +110,8 @@ def test_m2m100_comes_back_from_disk_and_is_opened_there(m2m100, tmp_path, lines
     theirs.src_lang = "de"
     ids = ours.encode_sources(lines, "de")
     assert again.encode_sources(lines, "de") == theirs(lines).input_ids == ids
+    # `decode` leaves the language out, as a translation begins with it.
+    assert theirs.decode(ids[0], skip_special_tokens=True) == again.decode(ids[0])
 
 
 @pytest.mark.parametrize(

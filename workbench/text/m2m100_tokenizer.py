@@ -104,6 +104,8 @@ class M2M100Tokenizer(Tokenizer):
             "unk_token": "<unk>",
             "language_codes": self._list,
             "num_madeup_words": self._made_up,
+            # Without them `transformers` 5 leaves languages in translations, and CTranslate2's converter fails.
+            "additional_special_tokens": [f"__{code}__" for code in LANGUAGE_CODES[self._list]],
             "src_lang": "en",
             "tgt_lang": None,
         }
