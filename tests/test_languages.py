@@ -118,6 +118,9 @@ def test_the_error_names_what_is_there_and_what_was_meant():
     )
     with pytest.raises(UnknownLanguageError, match="Did you mean deu_Latn"):
         find_language("Germann")
+    for written, code in (("Deutsch", "deu_Latn"), ("Español", "spa_Latn"), ("ua", "ukr_Cyrl")):
+        with pytest.raises(UnknownLanguageError, match=f"Did you mean {code}"):
+            find_language(written)
     with pytest.raises(
         UnknownLanguageError, match=r"Polish \(pol_Latn\) is not a language of this"
     ):

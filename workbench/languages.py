@@ -298,12 +298,18 @@ _COMMONEST = {
     "castilian": "spa_Latn",
 }
 
-# Bibliographic codes of ISO 639-2, which are not ISO 639-3: not accepted, but worth a suggestion.
-_BIBLIOGRAPHIC = {
+# Bibliographic codes of ISO 639-2, codes of countries, and languages' own names for themselves: not accepted, but worth
+# a suggestion.
+_MEANT = {
     "alb": "als_Latn", "arm": "hye_Armn", "baq": "eus_Latn", "bur": "mya_Mymr", "chi": "zho_Hans",
     "cze": "ces_Latn", "dut": "nld_Latn", "fre": "fra_Latn", "geo": "kat_Geor", "ger": "deu_Latn",
     "gre": "ell_Grek", "ice": "isl_Latn", "mac": "mkd_Cyrl", "mao": "mri_Latn", "may": "zsm_Latn",
     "per": "pes_Arab", "rum": "ron_Latn", "slo": "slk_Latn", "tib": "bod_Tibt", "wel": "cym_Latn",
+    "cn": "zho_Hans", "cz": "ces_Latn", "dk": "dan_Latn", "gr": "ell_Grek", "jp": "jpn_Jpan",
+    "kr": "kor_Hang", "se": "swe_Latn", "ua": "ukr_Cyrl",
+    "cesky": "ces_Latn", "cestina": "ces_Latn", "deutsch": "deu_Latn", "espanol": "spa_Latn",
+    "francais": "fra_Latn", "italiano": "ita_Latn", "nederlands": "nld_Latn", "polski": "pol_Latn",
+    "portugues": "por_Latn",
 }  # fmt: skip
 
 
@@ -422,8 +428,8 @@ def _complaint(text: str, candidates: Sequence[str], among: Sequence[str] | None
 def _nearest(text: str, among: Sequence[str] | None) -> str | None:
     """The code whose spelling is most like `text`, if any is."""
     alias = _folded(text)[:40]
-    if alias in _BIBLIOGRAPHIC:
-        code = _BIBLIOGRAPHIC[alias]
+    if alias in _MEANT:
+        code = _MEANT[alias]
         return code if among is None or code in among else None
     spellings = {
         spelling: code
