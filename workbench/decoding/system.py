@@ -133,7 +133,8 @@ class System(ABC):
 
         A text longer than the network's positions is split into sentences, translated and joined again. A network
         that was trained on single sentences tends to make one of several, and to leave things out.
-        How sentences are batched or padded does not change their translations.
+        How sentences are batched or padded does not change their translations. In bfloat16 it may: programs of other
+        shapes round otherwise, and such a network has many close choices.
 
         Args:
             sentences: one or many.
