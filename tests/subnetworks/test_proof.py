@@ -1,7 +1,9 @@
 """What a proof refuses to call proved."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.models import EN_DE, captions, new_translator, translator
@@ -31,6 +33,21 @@ def test_logits_that_are_no_numbers_are_no_proof():
     proof = Proof("en-de", "p", 1, 1, 0, 0, float("nan"), 2, 1, (), (), 1.0)
     assert not proof.holds
     assert "logits differ by nan" in proof.objection
+    inf = float("inf")
+    assert not Proof("en-de", "p", 1, 1, 0, 0, inf, 2, 1, (), (), inf).holds
+
+
+def test_a_network_of_no_numbers_is_no_proof():
+    parent, other = translator("target", "target"), new_translator("target", "target")
+    # Its programs translate by the parameters that it was made with: nothing but logits can tell.
+    bias = other.network.decoder.layers[1].ffn.b_out
+    bias[...] = np.nan * bias[...]
+    proof = prove(parent, other, captions()[0], "en-de", batch_size=8)
+    assert proof.different == 0
+    assert not proof.holds
+    assert (
+        json.loads(json.dumps(proof.to_json(), allow_nan=False))["largest_logit_difference"] is None
+    )
 
 
 def test_proofs_in_a_table():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -54,9 +55,10 @@ class Proof:
 
     sentences: translated by both, greedily. identical: sentences with equal tokens. ties: the other sentences where, at
     the first unequal token, the parent's two best logits lie within 1e-4. different: the rest; zero in a sound
-    extraction. largest_logit_difference: over all tokens of the parent's translations, both networks
-    reading the same. parameters_before, parameters_after: of the parent and of the smaller network. tied, differing:
-    numbers of sentences, from 0. logits_within: the largest difference of logits that is rounding, see `prove`.
+    extraction. largest_logit_difference: over all tokens of the parent's translations, both networks reading the
+    same; infinite where a logit is NaN. parameters_before, parameters_after: of the parent and of the smaller network.
+    tied, differing: numbers of sentences, from 0. logits_within: the largest difference of logits that is rounding, see
+    `prove`.
     unequal: where each of those sentences parts from the parent's.
 
     `holds` says whether it is proved; `to_json` has that and, as `tie_within`, the margin of a tie too.
@@ -79,7 +81,12 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether no sentence differs but by a tie, and no logit by more than rounding."""
-        return self.different == 0 and self.largest_logit_difference <= self.logits_within
+        return self.different == 0 and self._rounded
+
+    @property
+    def _rounded(self) -> bool:
+        """Whether logits differ by rounding alone; if one is NaN or infinite, nobody knows."""
+        return self.largest_logit_difference <= self.logits_within < math.inf
 
     @property
     def objection(self) -> str:
@@ -98,14 +105,17 @@ class Proof:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain numbers, strings and lists."""
-        return asdict(self) | {"holds": self.holds, "tie_within": TIE}
+        """As plain numbers, strings and lists; a difference that is no number as null."""
+        table = asdict(self) | {"holds": self.holds, "tie_within": TIE}
+        numbers = ("largest_logit_difference", "logits_within")
+        return table | {
+            name: table[name] if math.isfinite(table[name]) else None for name in numbers
+        }
 
     def __str__(self) -> str:
         saved = 1 - self.parameters_after / self.parameters_before
         verdict = "proved" if self.holds else "NOT PROVED"
-        rounded = self.largest_logit_difference <= self.logits_within
-        beyond = "" if rounded else f" (rounding: {self.logits_within:.2g} at most)"
+        beyond = "" if self._rounded else f" (rounding: {self.logits_within:.2g} at most)"
         return (
             f"{verdict}: {self.task}, {self.identical} of {counted(self.sentences, 'sentence')} token for token"
             f" equal to {self.parent}, {counted(self.ties, 'tie')}, {self.different} different;"
@@ -255,7 +265,9 @@ def _compare_logits(
         alike = logits[0] == best
         second = jnp.where(alike, -jnp.inf, logits[0]).max(axis=-1)
         margin = jnp.where(alike.sum(axis=-1) > 1, 0, best[..., 0] - second)
-        gap = jnp.abs(logits[0] - logits[1]).max(axis=-1)
+        gap = jnp.abs(logits[0] - logits[1])
+        # A maximum on CPU passes over NaN.
+        gap = jnp.where(jnp.isnan(gap), jnp.inf, gap).max(axis=-1)
         size = jnp.abs(logits[0]).max(axis=-1)
         return *(jnp.where(counted, each, 0).max() for each in (gap, size)), margin
 
@@ -277,8 +289,7 @@ def _compare_logits(
         # Position 0 foretells the language token, which is given and never chosen.
         counted = (target != pad) & (np.arange(target.shape[1]) > 0)
         gap, size, margin = compare([s for _, s in graphs], request.source, target, ids, counted)
-        # Not Python's max, which would pass over NaN.
-        largest, most = float(np.maximum(largest, gap)), float(np.maximum(most, size))
+        largest, most = max(largest, float(gap)), max(most, float(size))
         margin = np.asarray(margin)
         for row, i in enumerate(chosen):
             if i in asked and asked[i] < len(outputs[i].token_ids):
