@@ -86,9 +86,12 @@ def forget(which: Callable[[Job], bool]) -> None:
 def start(work: Callable[[Job], None], of: Any = None, shared: bool = False) -> Job:
     """Run `work` in a thread of its own. What it raises becomes `error`, a line of text.
 
-    of: what was asked. shared: whether who asks the same later shall find the job, see `known`; `of` must then be
-    hashable, and of a type that nothing else is asked with.
+    of: what was asked. shared: whether who asks the same later shall find the job, see `known`, and who asks it while
+    the job is under way gets that one; `of` must then be hashable, and of a type that nothing else is asked with.
     """
+    running = known(of) if shared else None
+    if running is not None and not running.finished:
+        return running
     job = Job(of)
     if shared:
         with _lock:

@@ -29,8 +29,10 @@ def test_who_asks_the_same_finds_the_job_running_and_finished() -> None:
 
     job = jobs.start(work, ("asked", 1), shared=True)
     assert jobs.known(("asked", 1)) is job and jobs.known(("asked", 2)) is None
+    assert jobs.start(work, ("asked", 1), shared=True) is job  # pressed twice, or in two windows
     go.set()
     assert jobs.known(("asked", 1)) is ended(job) and job.results == [1]
+    assert ended(jobs.start(work, ("asked", 1), shared=True)) is not job
     alone = jobs.start(lambda job: None, ["not", "hashable"])
     assert ended(alone).error == ""
 
