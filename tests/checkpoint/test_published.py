@@ -19,6 +19,7 @@ import workbench as wb  # noqa: E402
 from tests.checkpoint.published import mended_experts, published, write  # noqa: E402
 from tests.models import captions, tiny_tokenizer  # noqa: E402
 from workbench.decoding.translator import Translator  # noqa: E402
+from workbench.engines.export import _readme  # noqa: E402
 from workbench.engines.loading import under  # noqa: E402
 
 TEXTS = captions()[:6]
@@ -203,6 +204,10 @@ def test_a_model_with_m2m100s_own_tokenizer_translates_the_same(tmp_path):
     converted = under(here, "ctranslate2").translate(list(TEXTS), "en", "de", **asked)
     ours = here.translate(list(TEXTS), "en", "de", **asked)
     assert [each.token_ids for each in converted] == [each.token_ids for each in ours]
+    task = here.config.directions[0]
+    assert str(task) == "afr_Latn-amh_Ethi"
+    told = _readme(here, "float32")
+    assert 'src_lang="af")' in told and 'target_prefix=[["__am__"]]' in told
 
 
 def test_shards_hold_the_same_as_one_file(tmp_path):

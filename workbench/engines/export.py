@@ -96,12 +96,15 @@ def _readme(model: Translator, quantization: str) -> str:
     directions = model.config.directions
     task, more = directions[0], len(directions) - 12
     named = ", ".join(f"`{each}`" for each in directions[:12])
-    token = model.tokenizer.token(model.tokenizer.language_id(task.target))
+    source, target = (
+        model.tokenizer.token(model.tokenizer.language_id(code))
+        for code in (task.source, task.target)
+    )
     return _README.format(
         name=model.name,
         quantization=quantization,
         directions=f"{named} and {more} more" if more > 0 else named,
-        source=task.source,
-        target=token,
+        source=source.strip("_"),  # M2M100's own tokenizer calls __en__ so
+        target=target,
         sentence="A man rides a horse.",
     )
