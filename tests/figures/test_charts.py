@@ -170,6 +170,14 @@ def test_equal_scores_have_room_around_them() -> None:
     assert chart["layer"][0]["encoding"]["y"]["scale"]["domain"] == [24.0, 26.0]
 
 
+def test_every_one_of_eight_systems_is_seen() -> None:
+    names = [f"system {number}" for number in range(8)]
+    points = pd.DataFrame({"system": names, "score": range(8), "p50_ms": range(1, 9)})
+    svg = vl_convert.vegalite_to_svg(quality_against_latency(points, "BLEU", "").to_dict())
+    drawn = re.findall(r'="point" transform="[^"]*" d="([^"]*)"', svg)
+    assert len(set(drawn)) == 8 and all({"A", "Z"} & set(path) for path in drawn)  # with an area
+
+
 def test_there_is_no_room_for_latency_below_zero() -> None:
     chart = quality_against_latency(POINTS.assign(p50_ms=[1.0, 100.0]), "BLEU", "").to_dict()
     chart["width"] = 300

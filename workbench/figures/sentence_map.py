@@ -12,9 +12,6 @@ from workbench.tasks import parse_task
 
 #: Name of the selection that `selectable` adds.
 BRUSH = "brush"
-_FILLED = [
-    shape for shape in theme.SHAPES if shape not in ("stroke", "wedge")
-]  # those with an area
 _NAMED = 30  # tasks that a legend has room for
 
 
@@ -62,7 +59,7 @@ def sentence_map(
                 title=None,
                 scale=alt.Scale(
                     domain=names,
-                    range=[_FILLED[i % len(_FILLED)] for i in range(len(names))],
+                    range=[theme.SHAPES[i % len(theme.SHAPES)] for i in range(len(names))],
                 ),
                 legend=legend,
             ),

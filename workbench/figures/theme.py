@@ -44,7 +44,17 @@ _TITLE_LINE, _SUBTITLE_LINE, _NAME_LINE, _SYSTEM_LINE = 52, 62, 34, 28
 #: Columns of a legend: two, and one where a column of a page is narrow.
 LEGEND_COLUMNS: Final = alt.ExprRef("width < 420 ? 1 : 2")
 alt.data_transformers.disable_max_rows()  # 200 tasks are 40,000 pairs
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke", "wedge")
+#: All with an area: points are filled, and a mere stroke would not be seen.
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
 
 
 def category(index: int) -> str:

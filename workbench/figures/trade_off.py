@@ -61,5 +61,5 @@ def quality_against_latency(systems: pd.DataFrame, metric: str, conditions: str)
 def front(systems: pd.DataFrame) -> pd.DataFrame:
     """The systems that no other beats in quality and in latency alike (Pareto), the fastest first."""
     ordered = systems.sort_values(["p50_ms", "score"], ascending=[True, False])
-    before = ordered["score"].cummax().shift(fill_value=float("-inf"))
+    before = ordered["score"].astype(float).cummax().shift(fill_value=float("-inf"))
     return ordered[ordered["score"] > before]
