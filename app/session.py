@@ -272,23 +272,24 @@ def keep(model: Translator) -> None:
         networks = _made()
         networks.pop(model.name, None)
         networks[model.name] = model
-        while len(networks) > MOST_MADE:
-            del networks[next(iter(networks))]
+        gone = [networks.pop(name) for name in list(networks)[:-MOST_MADE]]
+    jobs.forget(lambda job: any(_holds(job, network) for network in gone))
 
 
 def drop(model: Translator) -> None:
     """Forget a network that was made here, and the jobs that hold it."""
-
-    def holds(job: jobs.Job | None) -> bool:
-        return job is not None and any(result.network is model for result in job.results)
-
     with _BOOKS:
         if _made().get(model.name) is model:
             del _made()[model.name]
-    jobs.forget(lambda job: isinstance(job.of, Making) and holds(job))
+    jobs.forget(lambda job: _holds(job, model))
     for key in ("cutting", "making"):
-        if holds(st.session_state.get(key)):
+        job = st.session_state.get(key)
+        if job is not None and _holds(job, model):
             del st.session_state[key]
+
+
+def _holds(job: jobs.Job, model: Translator) -> bool:
+    return isinstance(job.of, Making) and any(result.network is model for result in job.results)
 
 
 def free_name(name: str) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import session
+from app import jobs, session
 from app.jobs import Job
 from tests.app.test_pages import PAGES, finished, opened, press
 from tests.checkpoint.test_hub import COMMIT, ID, lay_out
@@ -270,9 +271,15 @@ def test_networks_made_here_are_kept_the_newest_first_to_be_found(
     models = [translator(*kind) for kind in (("dense", "dense"), ("token", "token"))]
     models += [translator(*kind) for kind in (("token", "target"), ("target", "target"))]
     monkeypatch.setattr(session, "MOST_MADE", 3)
+    asked = session.Making(Path("whole"), (), "extract", ())
+    job = jobs.start(
+        lambda job: job.results.append(SimpleNamespace(network=models[0])), asked, shared=True
+    )
+    assert finished(job) and jobs.known(asked) is job
     for model in models:
         session.keep(model)
     assert list(session.made().values()) == models[1:]
+    assert jobs.known(asked) is None  # or it would hold in memory what has gone
     session.keep(models[1])
     assert list(session.made().values()) == [*models[2:], models[1]]
     assert session.network("target-target") is models[3]
