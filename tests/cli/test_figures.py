@@ -70,6 +70,11 @@ def test_a_table_of_routes_is_as_good_as_the_network(
     assert run("figures", saved, *common, *formats).code == 0
     svg = (place / "usage-encoder-1.svg").read_text(encoding="utf-8")
     assert "routes.parquet: routes of 3" in svg
+    unnamed = tmp_path / "unnamed.csv"  # as a table that other software wrote
+    pd.read_parquet(saved).to_csv(unnamed, index=False)
+    assert run("figures", unnamed, *common, *formats).code == 0
+    svg = (place / "usage-encoder-1.svg").read_text(encoding="utf-8")
+    assert ">unnamed.csv: routes of 3" in svg and str(tmp_path) not in svg
     run("usage", saved, "--tasks", "de-en").says("has no routes of deu_Latn-eng_Latn")
     run("usage", saved, "--limit", "3").says("--limit is of a corpus")
     run("usage", checkpoints["token"]).says("give --corpus, or a table of routes")

@@ -71,9 +71,10 @@ def run(args: argparse.Namespace) -> None:
     from workbench.figures.export import export, provenance_line
     from workbench.figures.standard import standard_figures
 
-    line = provenance_line(
-        name, f"{args.corpus or Path(args.checkpoint).name}: {_text(routes, args.corpus)}"
-    )
+    text = f"{args.corpus or Path(args.checkpoint).name}: {_text(routes, args.corpus)}"
+    # A table that does not say whose it is goes by its path, which has no place in a figure.
+    of = (text,) if name == args.checkpoint and args.corpus is None else (name, text)
+    line = provenance_line(*of)
     written: list[str] = []
     if len(routes.tasks) == 1:
         note("of one task there is no similarity and no specialisation: these need two.")
