@@ -136,17 +136,25 @@ def show_results(asked: Asked, configs: dict[str, ModelConfig]) -> None:
             numbers = sorted(differ)
     here, choose_again = choose_page(numbers, "sentence")
     columns = st.columns(len(shown), gap="large")
+    cells: dict[str, list[str]] = {}
     for column, (name, result) in zip(columns, shown.items(), strict=True):
         with column:
             if isinstance(result, str):
                 st.subheader(name, anchor=False)
                 st.error(session.literal(result), icon=":material/error:")
+                cells[name] = [""] * len(here)
                 continue
             st.subheader(result.name, anchor=False)
             if result is changed:
                 st.markdown(f"{len(differ)} of {len(result.lines)} differ from the original's.")
             show_numbers(result)
-            show_sentences(result, place, here, differ if result is changed else frozenset())
+            if place is not None:
+                explain_routing(result, *place)
+            cells[result.name] = sentences(
+                result, place, here, differ if result is changed else frozenset()
+            )
+    # In one piece: one element for each would take seconds to draw.
+    st.html(tokens.STYLE + tokens.side_by_side(cells))
     choose_again()
     sound = [result for result in shown.values() if not isinstance(result, str)]
     if sound:
@@ -174,10 +182,18 @@ def show_numbers(result: Result) -> None:
         )
 
 
-def show_sentences(
+def explain_routing(result: Result, stack: str, layer: int) -> None:
+    """Why all tokens of a checkpoint have one colour, where they have."""
+    if result.routes is not None and layer in result.routes.layers.get(stack, ()):
+        words = tokens.why_alike(getattr(result.config, stack).router)
+        if words is not None:
+            st.caption(f"{stack.capitalize()} {words}")
+
+
+def sentences(
     result: Result, place: tuple[str, int] | None, numbers: list[int], differ: frozenset[int]
-) -> None:
-    """Some of a checkpoint's sentences, in one piece: one element for each would take seconds to draw."""
+) -> list[str]:
+    """HTML of some of a checkpoint's sentences."""
     stack, layer = place or ("decoder", 0)
     source = stack == "encoder"
     rows: dict[int, pd.DataFrame] | None = None
@@ -186,8 +202,6 @@ def show_sentences(
         of_layer = frame[(frame["stack"] == stack) & (frame["layer"] == layer)]
         of_page = of_layer[of_layer["sentence"].isin(numbers)]
         rows = {int(n): found for n, found in of_page.groupby("sentence")}
-        if (words := tokens.why_alike(getattr(result.config, stack).router)) is not None:
-            st.caption(f"{stack.capitalize()} {words}")
     parts = []
     for number in numbers:
         translation = result.translations[number]
@@ -210,7 +224,7 @@ def show_sentences(
             )
         line = result.lines[number]
         parts.append(tokens.sentence(line, translation.text, strip, note, number in differ))
-    st.html(tokens.STYLE + "".join(parts))
+    return parts
 
 
 def in_words(shown: int, there: int) -> str:

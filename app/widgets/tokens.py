@@ -28,6 +28,9 @@ STYLE = """<style>
 .moe-text{font-size:1.15rem;margin:.1rem 0 .15rem;overflow-wrap:anywhere}
 .moe-source{font-size:.86rem;overflow-wrap:anywhere;opacity:.65;margin-top:.55rem}
 .moe-note{font-size:.875rem;color:color-mix(in srgb,currentColor 60%,transparent);margin:.2rem 0 1.15rem}
+.moe-grid{display:grid;grid-template-columns:repeat(var(--columns),minmax(0,1fr));column-gap:4rem}
+.moe-who{display:none;font-weight:600}
+@media(max-width:640px){.moe-grid{display:block}.moe-who{display:block}}
 .moe-differs{border-inline-start:3px solid currentColor;padding-inline-start:.7rem}
 .moe-differs b{color:currentColor}
 </style>"""
@@ -106,6 +109,21 @@ def sentence(source: str, translation: str, strip: str, note: str, differs: bool
         )
     mark = ' class="moe-differs"' if differs else ""
     return f'<div{mark}>{text(source, translation)}{strip}<div class="moe-note">{note}</div></div>'
+
+
+def side_by_side(columns: dict[str, list[str]]) -> str:
+    """HTML of several checkpoints' sentences by their names: each line's beside one another, in a narrow window below.
+
+    A sentence is from `sentence`, or empty where there is none.
+    """
+    if len(columns) == 1:
+        return "".join(*columns.values())
+    cells = "".join(
+        f'<div><div class="moe-who">{escape(name) if cell else ""}</div>{cell}</div>'
+        for row in zip(*columns.values(), strict=True)
+        for name, cell in zip(columns, row, strict=True)
+    )
+    return f'<div class="moe-grid" style="--columns:{len(columns)}">{cells}</div>'
 
 
 def why_alike(router: RouterConfig | None) -> str | None:

@@ -28,12 +28,14 @@ def linked(**address: str | list[str]) -> AppTest:
 
 
 def drawn(test: AppTest) -> list[str]:
-    """The pieces of HTML that hold sentences."""
-    return [
-        piece
-        for each in test.get("html")
-        if 'data-testid="translation"' in (piece := each.proto.body)
-    ]
+    """The HTML of sentences, a piece a checkpoint."""
+    found = [each.proto.body for each in test.get("html")]
+    pieces = [body.partition("</style>")[2] for body in found if "data-testid" in body]
+    if not pieces or "moe-grid" not in pieces[0]:
+        return pieces
+    (count,) = map(int, re.findall(r"--columns:(\d)", pieces[0]))
+    cells = pieces[0].split('<div><div class="moe-who">')[1:]
+    return ["".join(cells[column::count]) for column in range(count)]
 
 
 def test_what_a_link_asks_for_in_vain_is_said_in_one_line() -> None:
@@ -139,8 +141,9 @@ def test_a_what_if_marks_what_differs_and_is_undone() -> None:
     test.selectbox(key=f"what-if decoder {TASK}").set_value("fra_Latn").run()
     ended(press(test, "Translate again"), "translating")
     original, changed = drawn(test)
+    assert original.count("moe-source") == changed.count("moe-source") == 3
     differ = int(re.match(r"(\d) of 3 differ", test.markdown[0].value)[1])
-    assert "moe-differs" not in original.partition("</style>")[2]
+    assert "moe-differs" not in original
     assert changed.count("differs from the original") == differ > 0
     experts = test.multiselect(key=f"what-if experts {TASK} ('decoder', 1)")
     experts.set_value(list(range(16))).run()
@@ -193,6 +196,14 @@ def test_a_cancel_keeps_the_sentences_that_are_done(monkeypatch: pytest.MonkeyPa
     assert drawn(test) == [piece]
     assert test.text_area[0].value == whole
     assert any("asked before" in caption.value for caption in test.caption)
+
+
+def test_what_checkpoints_make_of_a_line_stands_in_one_row() -> None:
+    html = tokens.side_by_side({"a<b": ["1", "2"], "c": ["3", ""]})
+    assert html.startswith('<div class="moe-grid" style="--columns:2">')
+    shown = re.findall(r"[^<>]+(?=<)", re.sub(r"<div[^>]*>", "", html))
+    assert shown == ["a&lt;b", "1", "c", "3", "a&lt;b", "2"]
+    assert tokens.side_by_side({"alone": ["1", "2"]}) == "12"
 
 
 @pytest.mark.parametrize(
