@@ -217,6 +217,7 @@ def test_what_cannot_work_is_refused_before_the_teacher_translates(
     refused("does not translate deu_Latn-fra_Latn", to=('"de"]', '"de", "fr"]'))
     refused("There is no checkpoint directory none", options=("--baseline", "none"))
     refused("steps must be of type int", to=("steps = 2", 'steps = "2"'))
+    refused("needs at least", "GB of memory", to=("d_model = 32", "d_model = 1000000"))
     refused("no test set 'wmt'", options=("--testset", "wmt"))
     refused(f"{teacher} is a checkpoint: ", options=("-o", teacher))
     refused("compares nothing", options=("--testset", "none", "--testset-limit", "2"))

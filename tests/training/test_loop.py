@@ -296,6 +296,7 @@ def test_what_has_no_room_in_memory_is_refused_before_any_text_is_read(tmp_path)
     )
     refused(much, model={"d_model": 1_000_000})
     refused(much, data={"batch_tokens": 2**31 - 1}, model={"d_model": 1024})
+    refused(much, model={"experts": 2**31 - 1})
     refused("is not a directory", data={"batch_tokens": 2**31 - 1}, objective={"accumulate": 2**20})
 
 

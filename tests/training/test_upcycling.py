@@ -144,6 +144,11 @@ def test_experts_of_other_tasks_are_no_start():
         (("token", "dense"), {"every": 0}, "every is 0"),
         (("dense", "pair"), {"experts": 1}, "decoder .* top_k is 2, but a layer has 1 experts"),
         (("token", "dense"), {"fresh_units": 1.0}, "fresh_units is 1.0"),
+        (
+            ("token", "dense"),
+            {"experts": 10**9},
+            r"dense-dense-token-dense needs at least .* GB of",
+        ),
     ],
 )
 def test_what_cannot_be_upcycled_is_explained(stacks, options, says):

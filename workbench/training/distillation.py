@@ -23,6 +23,7 @@ from workbench.training.lock import check_free, check_no_checkpoint, held
 from workbench.training.loop import train
 from workbench.training.metrics import Progress
 from workbench.training.recipe import Recipe
+from workbench.training.room import check_training
 from workbench.training.teacher_text import SPLIT, write_teacher_text
 from workbench.training.text import located, training_text, validation_text
 from workbench.training.upcycling import Taken, start_from_non_experts
@@ -76,8 +77,8 @@ class Distillation:
 
         Raises:
             WorkbenchError: a checkpoint cannot be read or lacks a direction of the recipe, the recipe brings
-                another tokenizer, the student does not fit the teacher's weights, text is missing, or the output
-                is a checkpoint or is being written by another process.
+                another tokenizer, the student does not fit into memory or the teacher's weights, text is missing,
+                or the output is a checkpoint or is being written by another process.
         """
         check_free(self.output)
         check_no_checkpoint(self.output)
@@ -101,6 +102,7 @@ class Distillation:
                 f"The recipe starts from {given} (run.start_from) and --start-from-teacher from the teacher:"
                 " choose one."
             )
+        check_training(self.recipe, tokenizer.vocab_size)
         self.test_sets()
         training_text(self.recipe)
         if not self.start_from_teacher:

@@ -14,9 +14,6 @@ import numpy as np
 import optax
 from flax import nnx
 
-from workbench.checkpoint.memory import free_memory
-from workbench.checkpoint.memory import in_words as size_in_words
-from workbench.checkpoint.weights import memory_needed
 from workbench.config import ModelConfig
 from workbench.decoding.programs import enable_compilation_cache
 from workbench.decoding.translator import Translator
@@ -49,6 +46,7 @@ from workbench.training.recipe_changes import (
     in_words,
     recorded_recipe,
 )
+from workbench.training.room import SMALLER, check_training
 from workbench.training.state import KEPT, StateStore, latest_step
 from workbench.training.text import training_text, validation_text
 from workbench.training.upcycling import spread_tasks, start_from, start_from_non_experts
@@ -111,7 +109,7 @@ def _train(
     check_shared(recipe.run.mesh)
     mesh = TrainingMesh(recipe.run.mesh) if recipe.run.mesh else None
     start = _start(recipe.run.start_from) if recipe.run.start_from else None
-    _check_memory(recipe, start.tokenizer.vocab_size if start else recipe.data.vocabulary)
+    check_training(recipe, start.tokenizer.vocab_size if start else recipe.data.vocabulary)
     text = _read(recipe, start, output)
     tokenizer, config = text.tokenizer, text.config
     if recipe.run.steps <= recipe.objective.warmup_steps:
@@ -348,30 +346,6 @@ def _stream(directions: list[Direction], config: ModelConfig, recipe: Recipe) ->
     )
 
 
-def _check_memory(recipe: Recipe, vocabulary: int) -> None:
-    """Refuse, before any text is read, what one device has no room to train.
-
-    Raises:
-        WorkbenchError: with what is needed at least and what is free.
-    """
-    if recipe.run.mesh:
-        return
-    config, objective = recipe.model_config(vocabulary), recipe.objective
-    # Weights and their gradient; Adam's two moments; the average.
-    copies = 2 + 2 * (objective.optimizer == "adam") + bool(recipe.run.average)
-    # Of every token a layer keeps for the gradient what goes into attention and what into the block, and more.
-    kept = 2 * config.d_model * (config.encoder.depth + config.decoder.depth)
-    size = 4 if objective.compute == "float32" else 2
-    needed = copies * memory_needed(config)
-    needed += size * kept * recipe.data.batch_tokens // objective.accumulate
-    free = free_memory()
-    if free is not None and needed > free:
-        raise WorkbenchError(
-            f"The recipe {recipe.name!r} needs at least {size_in_words(needed)} of memory, and"
-            f" {size_in_words(free)} are free ({jax.devices()[0].platform}): {_SMALLER}."
-        )
-
-
 @contextmanager
 def _enough_memory(step: int) -> Iterator[None]:
     """Say what to do where a device runs out of memory.
@@ -384,13 +358,7 @@ def _enough_memory(step: int) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise WorkbenchError(f"There is not enough memory for step {step}: {_SMALLER}.") from error
-
-
-_SMALLER = (
-    "lower data.batch_tokens, raise objective.accumulate, train a smaller network, or spread it over devices"
-    " with --mesh"
-)
+        raise WorkbenchError(f"There is not enough memory for step {step}: {SMALLER}.") from error
 
 
 def _check_room(output: Path, state: State) -> None:

@@ -17,6 +17,7 @@ from workbench.decoding.translator import Translator
 from workbench.errors import WorkbenchError
 from workbench.nn.feed_forward import ExpertFeedForward, FeedForward
 from workbench.nn.network import TranslationNetwork
+from workbench.training.room import check_network
 from workbench.training.stacks import RoutingName, even_assignment, routed_stack
 
 
@@ -48,15 +49,16 @@ def upcycle(
         name: of the result.
 
     Raises:
-        WorkbenchError: the model is not dense, or the experts cannot be as asked for.
+        WorkbenchError: the model is not dense, or the experts cannot be as asked for, or do not fit into memory.
     """
     config = upcycled_config(model.config, encoder, decoder, experts, top_k, every, model.name)
     if not 0 <= fresh_units < 1:
         raise WorkbenchError(f"fresh_units is {fresh_units}: give a share from 0 to below 1.")
+    name = name or f"{model.name}-{encoder}-{decoder}"
+    check_network(name, config)
     network = TranslationNetwork(config, rngs=nnx.Rngs(seed))
     spread_tasks(network)
     start_from(network, model.network, fresh_units)
-    name = name or f"{model.name}-{encoder}-{decoder}"
     return Translator(
         name,
         config,
