@@ -77,6 +77,12 @@ def test_lines_differ_in_more_than_colour(chart) -> None:
     assert {"color", "strokeDash", "shape"} <= channels
 
 
+def test_the_encoder_comes_before_the_decoder() -> None:
+    both = pd.concat([ROUTING.assign(stack=stack, layer=1) for stack in ("decoder", "encoder")])
+    encoding = routing_chart(both).to_dict()["layer"][0]["encoding"]
+    assert encoding["color"]["scale"]["domain"] == ["Encoder layer 1", "Decoder layer 1"]
+
+
 def test_a_run_with_one_training_loss_has_a_dash_where_others_have_a_line() -> None:
     losses = LOSSES[(LOSSES["run"] == "a") | (LOSSES["step"] == 10)]
     chart = loss_chart(losses).to_dict()

@@ -222,7 +222,7 @@ def routing_chart(
             f"{str(stack).capitalize()} layer {layer}"
             for stack, layer in zip(frame["stack"], frame["layer"], strict=True)
         ]
-    ).sort_values(["stack", "layer", "step"])
+    ).sort_values(["stack", "layer", "step"], ascending=[False, True, True])  # the encoder first
     title, axis, form, meaning = _MEANINGS[figure]
     return _lines(frame, ("place", "Layer"), (figure, axis, form), f"{title} over steps", meaning)
 
