@@ -182,6 +182,11 @@ def test_nothing_but_blanks_is_an_empty_table():
     assert tuple(routes.to_frame().columns) == COLUMNS
     assert len(routes.to_frame()) == 0
     assert expert_usage(routes).counts.sum() == 0
+    some = trace_routes(translator("token", "target"), TEXTS, "en", "de", REFERENCES)
+    for both in (routes + some, some + routes, routes + routes):
+        assert list(both.to_frame().dtypes.map(str)) == list(some.to_frame().dtypes.map(str))
+    moved = (routes + some).to_frame().assign(sentence=lambda frame: frame["sentence"] - 2)
+    assert moved.astype(str).equals(some.to_frame().astype(str))
 
 
 def test_errors_say_what_is_wrong():
@@ -212,6 +217,8 @@ def test_joined_routes_number_their_sentences_on(joined):
     assert set(both.to_frame()["sentence"]) == {0, 2, 3, 4}
     assert [str(task) for task in both.tasks] == ["eng_Latn-deu_Latn", "eng_Latn-ces_Latn"]
     assert both.sources == (*TEXTS, TEXTS[0])
+    rows = [each.to_frame()["token"].astype(str) for each in joined]
+    assert [*rows[0], *rows[1]] == list(rows[2])
     other = dataclasses.replace(second, experts={"encoder": 9, "decoder": 4})
     with pytest.raises(WorkbenchError, match="different experts"):
         first + other

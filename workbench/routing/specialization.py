@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from workbench.arguments import as_count, as_number_of, as_one
 from workbench.routing.similarity import divergences, entropies
@@ -114,7 +115,9 @@ def mean_divergence(counts: np.ndarray) -> float:
 
 def _of_tasks(counts: np.ndarray, task: np.ndarray, tasks: int) -> np.ndarray:
     """Counts [tasks, E] of sentences' counts [sentences, E] whose tasks are `task` [sentences]."""
-    return (task == np.arange(tasks)[:, None]).astype(np.float64) @ counts
+    sentences = len(task)
+    mine = csr_array((np.ones(sentences), (task, np.arange(sentences))), (tasks, sentences))
+    return np.asarray(mine @ counts)
 
 
 def mutual_information(counts: np.ndarray) -> float:

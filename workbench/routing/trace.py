@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 from flax import nnx
+from pandas.api.types import union_categoricals
 
 from workbench.arguments import as_count, as_one, as_texts
 from workbench.decoding.programs import BATCHES, LENGTHS, bucket
@@ -93,12 +94,9 @@ class Routes:
         if self.model and other.model and self.model != other.model:
             raise WorkbenchError(f"Routes of {self.model} and of {other.model} cannot be joined.")
         moved = other.frame.assign(sentence=other.frame["sentence"] + len(self.sources))
-        frame = pd.concat([self.frame, moved], ignore_index=True)
         tasks = tuple(dict.fromkeys(self.tasks + other.tasks))
-        for column in ("task", "stack", "token"):
-            frame[column] = frame[column].astype("category")
         return Routes(
-            frame,
+            _joined(self.frame, moved),
             tasks,
             self.sources + other.sources,
             self.translations + other.translations,
@@ -108,6 +106,18 @@ class Routes:
             self.cut + tuple(len(self.sources) + number for number in other.cut),
             self.model or other.model,
         )
+
+
+def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The rows of both tables."""
+    if first.empty or second.empty:
+        return second if first.empty else first
+    labels = ["task", "stack", "token"]
+    numbers = [frame.drop(columns=labels) for frame in (first, second)]
+    frame = pd.concat(numbers, ignore_index=True)
+    for label in labels:  # concat would write each out where the two do not have the same ones
+        frame[label] = union_categoricals([first[label], second[label]], sort_categories=True)
+    return frame[list(COLUMNS)]
 
 
 def trace_routes(

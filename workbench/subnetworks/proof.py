@@ -266,7 +266,7 @@ def _compare_logits(
         second = jnp.where(alike, -jnp.inf, logits[0]).max(axis=-1)
         margin = jnp.where(alike.sum(axis=-1) > 1, 0, best[..., 0] - second)
         gap = jnp.abs(logits[0] - logits[1])
-        # A maximum on CPU passes over NaN.
+        # A maximum on CPU may pass over NaN.
         gap = jnp.where(jnp.isnan(gap), jnp.inf, gap).max(axis=-1)
         size = jnp.abs(logits[0]).max(axis=-1)
         return *(jnp.where(counted, each, 0).max() for each in (gap, size)), margin
