@@ -131,7 +131,7 @@ def after(seconds):
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_in_the_same_bits_and_the_loss_falls(data, tmp_path):
-    recipe = table(data, steps=40, save_every=4, average=0.9)
+    recipe = table(data, steps=40, save_every=4, log_every=8, average=0.9)
     whole = train(recipe_from(recipe), tmp_path / "whole")
 
     output = tmp_path / "killed"
@@ -163,7 +163,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits_and_the_loss_falls(d
 
     assert 0 < lines[0][-2]["entropy.decoder.0"] <= np.log(3) + 1e-6
 
-    other = table(data, steps=40, save_every=4, average=0.9)
+    other = table(data, steps=40, save_every=4, log_every=8, average=0.9)
     other["model"]["experts"] = 4
     with pytest.raises(WorkbenchError, match=r"model.experts \(3, now 4\)\. .*another directory"):
         train(recipe_from(other), tmp_path / "killed")

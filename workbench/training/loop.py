@@ -215,8 +215,10 @@ def _train(
             if logs or validates or saves:
                 watch.check()
             metrics.stepped(compiles)
-            if logs:
-                metrics.log(step)
+            if logs or validates or saves:
+                metrics.log(
+                    step
+                )  # a run that goes on from a state knows nothing of steps before it
             if validates and not validate():
                 state = state._replace(progress=np.array([-step, *place], np.int64))
                 stops = True
