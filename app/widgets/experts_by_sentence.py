@@ -10,7 +10,7 @@ import streamlit as st
 from app.widgets.charts import AROUND, draw, show_menu
 from app.widgets.routing import Routing
 from app.widgets.routing_table import GATE, show_table
-from workbench.figures.sentence_map import BRUSH, sentence_map
+from workbench.figures.sentence_map import BRUSH, NAMED, sentence_map
 from workbench.figures.standard import sentence_points
 from workbench.figures.token_strip import token_strip
 from workbench.routing.affinity import favourite_tokens
@@ -52,7 +52,8 @@ def show_sentences(routing: Routing, routes: Routes) -> None:
         return
     chart = sentence_map(points, stack, layer, selectable=True)
     name = f"sentences-{stack}-{layer}"
-    legend = 10 * len(routes.tasks)  # two of them in a row
+    # Two of them in a row, and one where the page is narrow.
+    legend = 15 * len(routes.tasks) if len(routes.tasks) <= NAMED else 0
     event = draw(chart, AROUND + legend, on_select="rerun", key=f"map {name}")
     show_menu(sentence_map(points, stack, layer), points, name, routing.of)
     box = event["selection"].get(BRUSH) or {}

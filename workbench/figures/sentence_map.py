@@ -12,7 +12,8 @@ from workbench.tasks import parse_task
 
 #: Name of the selection that `selectable` adds.
 BRUSH = "brush"
-_NAMED = 30  # tasks that a legend has room for
+#: Tasks that a legend has room for; of more there is none.
+NAMED = 30
 
 
 def sentence_map(
@@ -36,7 +37,7 @@ def sentence_map(
     # Drawn in no order of tasks, else the last would hide those that lie below it.
     frame = frame.sample(frac=1, random_state=0)
     bare = alt.Axis(labels=False, grid=False, title=None)
-    named = len(names) <= _NAMED
+    named = len(names) <= NAMED
     legend = theme.name_legend(names, symbolOpacity=1) if named else None
     reading = (
         "UMAP of their mean gates: near means alike, directions and far distances mean nothing"
