@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import tomllib
 from pathlib import Path
@@ -237,15 +238,17 @@ def test_extract_several_tasks(
 ) -> None:
     output = tmp_path / "out-of-english"
     tasks = ("--task", "en-de", "--task", "en-cs")
-    result = run(
-        "extract", checkpoints["target"], *tasks, "-o", output, "--proof", sources, "--json"
-    )
+    # The checkpoint of a run is called by its run.
+    parent = shutil.copytree(checkpoints["target"], tmp_path / "target-run" / "checkpoint")
+    result = run("extract", parent, *tasks, "-o", output, "--proof", sources, "--json")
     assert result.code == 0
     assert [proof["task"] for proof in result.table["proofs"]] == [
         "eng_Latn-deu_Latn",
         "eng_Latn-ces_Latn",
     ]
     assert all(proof["holds"] for proof in result.table["proofs"])
+    assert {proof["parent"] for proof in result.table["proofs"]} == {"target-run"}
+    assert "sub-network of `target-run`" in (output / "README.md").read_text("utf-8")
     assert len(json.loads((output / "proof.json").read_text("utf-8"))) == 2
     run("extract", checkpoints["target"], *tasks, "-o", tmp_path / "x", "--layout", "m2m100").says(
         "would not be dense"
@@ -268,6 +271,7 @@ def test_prune_and_merge(
     assert result.table["parameters_after"] < result.table["parameters_before"]
     small = wb.load(tmp_path / "a")
     assert small.provenance["method"]["granularity"] == "language"
+    assert "statistics of references, gates softmax." in small.card
     assert small.provenance["command"].startswith("workbench prune ")
     # The same from the files that it wrote, and then the network itself is not needed.
     monkeypatch.setattr("workbench.cli.prune.load_model", _not_loaded)
@@ -381,6 +385,7 @@ def test_bench(checkpoints: dict[str, str], run: Run) -> None:
     text = run(*common, "--batch-sizes", "4,1", "--batches", "2").out
     assert "p95 ms" in text and "2 batches each" in text
     run(*common, "--beam", "99").says("beam_size is 99: it must be from 1 to 32")
+    run("bench", "no/such", "-s", "en").says("give -s and -t, or neither")
 
 
 def test_train_writes_a_whole_checkpoint(tmp_path: Path, run: Run) -> None:

@@ -17,6 +17,7 @@ from workbench.cli.options import (
     read_input,
 )
 from workbench.cli.output import ProgressLine
+from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.evaluation.speed import Speeds
@@ -48,6 +49,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
+    if (args.source is None) != (args.target is None):
+        raise WorkbenchError("A direction needs both its languages: give -s and -t, or neither.")
     sentences = read_input(args.input) if args.input else None
     models = load_systems(args, args.checkpoints)
     from workbench.evaluation.speed import benchmark

@@ -349,7 +349,13 @@ def made_by_pruning(
         f"{stack} layer {layer}: {_experts(after, (stack, layer))} of {_experts(before, (stack, layer))}"
         for stack, layer in _layers(after)
     )
-    how = f" Method: {', '.join(f'{k} {v}' for k, v in (method or {}).items())}." if method else ""
+    said = {
+        name: ", ".join(f"{k} {v}" for k, v in value.items())
+        if isinstance(value, Mapping)
+        else value
+        for name, value in (method or {}).items()
+    }
+    how = f" Method: {', '.join(f'{k} {v}' for k, v in said.items())}." if said else ""
     return (
         f"`{parent}` pruned for {', '.join(f'`{task}`' for task in after.tasks)} by the Task-MoE workbench,"
         f" without training it again; experts kept in {counts}.{how} It does not translate exactly as its parent"
