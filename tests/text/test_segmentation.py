@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +80,11 @@ def test_a_book_takes_few_questions():
     parts = split_sentences("A man walks, " * 5000, fits)
     assert len(parts) == 334
     assert asked < 14 * len(parts)
+
+
+@pytest.mark.parametrize("text", ["." * 40_000, "\n" * 100_000])
+def test_a_row_of_stops_or_of_empty_lines_is_soon_cut(text):
+    """Each of the two took the square of its length: most of a minute."""
+    began = time.perf_counter()
+    assert "".join(split_sentences(text, at_most(200))) == text
+    assert time.perf_counter() - began < 5

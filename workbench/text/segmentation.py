@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 # A sentence ends after one of these, with the quotes and brackets that close with it. Latin and
 # Arabic stops need a space after them (3.14, example.org); those of Chinese, Japanese and of the
-# scripts of India and Ethiopia do not.
+# scripts of India and Ethiopia do not. A row of stops is looked at from its first: from each it would take the square
+# of its length.
 _SENTENCE_END = re.compile(
-    r"""[.!?…؟؛۔][.!?…؟۔]*["'”’»)\]]*(?=\s)|[。！？｡।॥።፧။][。！？｡।॥።፧။]*["'”’»」』）)\]]*|\n"""
+    r"""(?:(?<![.!?…؟۔])[.!?…؟۔]|؛)[.!?…؟۔]*["'”’»)\]]*(?=\s)|[。！？｡।॥።፧။][。！？｡।॥።፧။]*["'”’»」』）)\]]*|\n"""
 )
 # What ends like a sentence and is none: initials, and the commonest abbreviations before a name or a number.
 _ABBREVIATION = re.compile(
@@ -65,11 +66,12 @@ def _cut(text: str, end: re.Pattern[str]) -> list[str]:
     pieces, start = [], 0
     for match in end.finditer(text):
         stop = match.end()
+        if stop <= start:  # a line end among the spaces that an earlier match took
+            continue
         while stop < len(text) and text[stop].isspace():
             stop += 1
-        if stop > start:
-            pieces.append(text[start:stop])
-            start = stop
+        pieces.append(text[start:stop])
+        start = stop
     return [*pieces, text[start:]] if start < len(text) else pieces
 
 
