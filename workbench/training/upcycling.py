@@ -54,6 +54,8 @@ def upcycle(
     config = upcycled_config(model.config, encoder, decoder, experts, top_k, every, model.name)
     if not 0 <= fresh_units < 1:
         raise WorkbenchError(f"fresh_units is {fresh_units}: give a share from 0 to below 1.")
+    if abs(seed) >= 2**31:
+        raise WorkbenchError(f"seed is {seed}: give a whole number of fewer than 32 bits.")
     name = name or f"{model.name}-{encoder}-{decoder}"
     check_network(name, config)
     network = TranslationNetwork(config, rngs=nnx.Rngs(seed))
