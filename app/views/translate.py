@@ -300,8 +300,8 @@ versions = tuple(session.version_of(paths[name]) for name in names)
 now = Asked(tuple(names), task, lines, int(beam), versions=versions, written=written)
 if invited:
     translating.start(now)
-elif translating.find(now):
-    st.rerun()
+else:
+    translating.find(now)
 with st.container():  # so that what stands below keeps its place, and what is open stays open
     done = translating.last()
 if done is not None:

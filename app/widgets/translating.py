@@ -87,14 +87,12 @@ def start(asked: Asked) -> None:
         st.rerun()
 
 
-def find(asked: Asked) -> bool:
-    """Whether this was asked before the page was loaded anew: it is shown then, done or under way."""
-    if "translated" in st.session_state or "translating" in st.session_state:
-        return False
-    job = jobs.known(asked)
-    if job is not None:
-        st.session_state["translating"] = job
-    return job is not None
+def find(asked: Asked) -> None:
+    """Show what was asked before the page was loaded anew, done or under way, if this was."""
+    if "translated" not in st.session_state and "translating" not in st.session_state:
+        job = jobs.known(asked)
+        if job is not None:
+            st.session_state["translating"] = job
 
 
 def _begin(asked: Asked) -> jobs.Job:

@@ -64,6 +64,8 @@ def test_a_page_that_is_loaded_anew_has_its_text_and_its_translation() -> None:
     again = linked(**test.query_params)
     assert again.text_area[0].value == text
     assert drawn(again) == drawn(test) and len(drawn(again)) == 1
+    strange = linked(**test.query_params, beam="0")
+    assert "`beam=0`" in strange.warning[0].value and drawn(strange) == drawn(test)
     assert not any("asked before" in caption.value for caption in again.caption)
     again.text_area[0].set_value("A cat.").run()
     assert any("asked before. Press Translate" in caption.value for caption in again.caption)
