@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from typing import Any
 
 import pytest
 
 from tests.models import captions, translator
+from workbench.decoding.system import Translation
 from workbench.errors import WorkbenchError
 from workbench.evaluation.comparison import Comparison, compare, significance
 from workbench.evaluation.quality import Scores, score
@@ -47,6 +50,25 @@ def test_speed_measures_every_system_and_size_without_compiling() -> None:
     one = speeds.speeds[0]
     assert one.tokens_per_second / one.sentences_per_second == pytest.approx(written / 3)
     assert (one.task, one.device, one.dtype, one.beam) == ("eng_Latn-deu_Latn", "cpu", "float32", 1)
+
+
+def test_a_batch_that_compiles_after_all_is_timed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = translator(), 0
+    translate = model.translate
+
+    def late(*given: Any, **options: Any) -> list[Translation]:
+        nonlocal calls
+        calls += 1
+        found = translate(*given, **options)
+        if calls == 6:  # three that compile, one that warms up, and the second that is timed
+            time.sleep(0.3)
+            found[0].compile_seconds = 0.3
+        return found
+
+    monkeypatch.setattr(model, "translate", late)
+    [one] = benchmark(model, 1, source="en", target="de", batches=3, max_length=6).speeds
+    assert (calls, one.batches) == (8, 3)
+    assert one.p95_ms < 300 <= 1000 * one.compile_seconds
 
 
 @pytest.mark.parametrize(
