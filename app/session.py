@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import jobs
+from workbench.arguments import as_json
 from workbench.checkpoint import CONFIG, INDEX, RESULT, WEIGHTS
 from workbench.checkpoint.hub import find_checkpoint
 from workbench.checkpoint.hub_config import from_json
@@ -343,11 +343,9 @@ def version_of(path: Path) -> tuple[float, ...]:
 def _config(path: Path, version: tuple[float, ...]) -> ModelConfig:
     file = path / CONFIG
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = as_json(file.read_bytes(), str(file))
     except OSError as error:
         raise WorkbenchError(f"Cannot read {file}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise WorkbenchError(f"{file} is not valid JSON: {error}.") from error
     try:
         config = from_json(table)
     except WorkbenchError as error:

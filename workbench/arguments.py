@@ -1,7 +1,8 @@
-"""Arguments that are one thing or many."""
+"""Arguments that are one thing or many, or that stand in a file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Set
 from numbers import Integral, Real
 from typing import Any
@@ -79,6 +80,14 @@ def as_fraction(given: object, name: str, noun: str) -> float:
             f"{name} is {shown}: give the fraction of {noun}, above 0 and up to 1."
         )
     return given  # type: ignore[return-value]
+
+
+def as_json(data: bytes, name: str) -> Any:
+    """What `data` say in JSON, else WorkbenchError. name: what it calls them."""
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise WorkbenchError(f"{name} is not valid JSON: {error}.") from error
 
 
 def _shown(value: object) -> str:

@@ -33,7 +33,7 @@ def begin_many(key: str, options: Sequence[str], default: Sequence[str]) -> list
     """
     fresh = is_fresh(key)
     wanted = st.query_params.get_all(key) if fresh else st.session_state[key]
-    found = [name for name in wanted if name in options]
+    found = list(dict.fromkeys(name for name in wanted if name in options))
     if fresh or len(found) < len(wanted):
         st.session_state[key] = found or list(default)
     return strange(key, wanted if fresh else [], options)

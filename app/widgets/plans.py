@@ -11,7 +11,8 @@ import streamlit as st
 
 from app import session
 from app.widgets.address import choose_one
-from app.widgets.usage_statistics import choose_statistics, read_json
+from app.widgets.usage_statistics import choose_statistics
+from workbench.arguments import as_json
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
 from workbench.subnetworks.cutting import cut_config
@@ -84,7 +85,7 @@ def plan_pruning(path: Path, model: Translator, tasks: Sequence[Task], by: str) 
         )
         if file is None:
             return None
-        by_key = kept_from_json(read_json(file.name, file.getvalue()), config, tasks, file.name)
+        by_key = kept_from_json(as_json(file.getvalue(), file.name), config, tasks, file.name)
         kept = united(by_key.values())
         check_kept(model, kept)
         words, method = f"experts listed in {file.name}", file.name

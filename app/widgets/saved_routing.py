@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ import streamlit as st
 from app.held import Held
 from app.widgets.address import is_fresh, keep
 from app.widgets.routing import Routing, routing_of
+from workbench.arguments import as_json
 from workbench.errors import WorkbenchError
 from workbench.routing.files import SUFFIXES, routes_from, usage_from_json
 from workbench.wording import counted
@@ -82,10 +82,7 @@ def _read(digests: tuple[str, ...]) -> Routing:
 
 def _usage(name: str, data: bytes, key: str) -> Routing:
     """A table of usage, with the specialisation that `workbench usage` writes beside it."""
-    try:
-        table = json.loads(data.decode("utf-8"))
-    except ValueError as error:  # of which UnicodeDecodeError is one
-        raise WorkbenchError(f"{name} is not valid JSON: {error}.") from error
+    table = as_json(data, name)
     usage = usage_from_json(table, name)
     rows = table.get("specialization")
     specialization = pd.DataFrame(rows) if rows and len(usage.tasks) > 1 else None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from app import jobs, session
 from app.widgets.watching import watch
+from workbench.arguments import as_json
 from workbench.config import ModelConfig
 from workbench.decoding.translator import Translator
-from workbench.errors import WorkbenchError
 from workbench.evaluation.testset import CAPTIONS, read_corpus
 from workbench.routing.gathering import gather_statistics
 from workbench.routing.statistics import Statistics, read_statistics
@@ -90,16 +89,8 @@ def _from_file(model: Translator) -> Statistics | None:
     return (
         None
         if file is None
-        else read_statistics(read_json(file.name, file.getvalue()), model.config, file.name)
+        else read_statistics(as_json(file.getvalue(), file.name), model.config, file.name)
     )
-
-
-def read_json(name: str, data: bytes) -> Any:
-    """What an uploaded file holds. Raises WorkbenchError if it is not JSON."""
-    try:
-        return json.loads(data.decode("utf-8"))
-    except ValueError as error:  # of which UnicodeDecodeError is one
-        raise WorkbenchError(f"{name} is not valid JSON: {error}.") from error
 
 
 def _on_captions(place: Place, model: Translator) -> Statistics | None:

@@ -112,7 +112,7 @@ def test_usage_of_many_tasks_and_layers_is_seen_some_at_a_time() -> None:
     [
         ("r.csv", b"a,b\n1,2\n", "r.csv is no table of routes: it has no column sentence, task"),
         ("r.parquet", b"PAR1", "Cannot read r.parquet"),
-        ("usage.json", b"[1", "usage.json is not valid JSON"),
+        ("usage.json", b"[" * 100_000, "usage.json is not valid JSON"),
         ("usage.json", b"{}", "usage.json is no usage table"),
     ],
 )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workbench.arguments import as_json
 from workbench.cli.options import check_free, new_command, positive
 from workbench.cli.output import ProgressLine, note, whole_file
 from workbench.errors import WorkbenchError
@@ -214,10 +215,7 @@ def _testsets(args: argparse.Namespace, tasks: list[Task]) -> list[TestSet]:
 
 def read_table(path: str) -> Any:
     """What a JSON file holds."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, ValueError) as error:
-        raise WorkbenchError(f"{path} is not valid JSON: {error}.") from error
+    return as_json(Path(path).read_bytes(), path)
 
 
 def finish(args: argparse.Namespace, planned: Plan, model: Translator, small: Translator) -> None:

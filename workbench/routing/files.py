@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.arguments import as_list, as_one
+from workbench.arguments import as_json, as_list, as_one
 from workbench.errors import WorkbenchError
 from workbench.routing.trace import COLUMNS, TYPES, Routes
 from workbench.routing.usage import Usage
@@ -112,12 +112,10 @@ def read_usage(path: str | Path) -> Usage:
     """
     path = Path(as_one(path, (str, Path), "path", "a file"))
     try:
-        table = json.loads(path.read_bytes().decode("utf-8"))
+        data = path.read_bytes()
     except OSError as error:
-        raise WorkbenchError(f"Cannot read {path}: {error}.") from error
-    except ValueError as error:  # of which UnicodeDecodeError is one
-        raise WorkbenchError(f"{path.name} is not valid JSON: {error}.") from error
-    return usage_from_json(table, path.name)
+        raise WorkbenchError(f"Cannot read {path}: {error.strerror}.") from error
+    return usage_from_json(as_json(data, path.name), path.name)
 
 
 def usage_from_json(table: Any, name: str) -> Usage:
