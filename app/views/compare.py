@@ -30,7 +30,7 @@ TIMED = ["1", "32"]
 
 
 def choose_systems(configs: dict[str, ModelConfig]) -> tuple[list[str], list[str]]:
-    """Checkpoints and what was made in this session, and sub-networks of those that are routed by task."""
+    """Checkpoints and networks made on the pages, and sub-networks of those that are routed by task."""
     options = []
     for name, config in configs.items():
         options.append(name)

@@ -56,7 +56,7 @@ class Measured:
 
 
 def system(name: str, tasks: Sequence[Task]) -> Translator:
-    """The checkpoint, the network made in this session, or the sub-network of either, that a name in the list means."""
+    """The checkpoint, the network made on a page, or the sub-network of either, that a name in the list means."""
     model = session.network(name.removesuffix(SUBNETWORK))
     return extract(model, tasks, name=name) if name.endswith(SUBNETWORK) else model
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sacrebleu
+from sacrebleu.significance import PairedTest
 
 from tests.models import EN_DE, captions
 from workbench.errors import WorkbenchError
@@ -13,7 +14,7 @@ from workbench.evaluation.differences import (
     from_baseline,
     mean_difference,
 )
-from workbench.evaluation.quality import Scores, score
+from workbench.evaluation.quality import Scores, make_metrics, score
 from workbench.evaluation.sentences import differing_sentences
 from workbench.evaluation.testset import TestSet
 
@@ -44,7 +45,19 @@ def test_the_interval_holds_19_of_20_resamples():
     samples = np.linspace(-1, 1, 2001) + 0.5
     found = difference(0.5, samples)
     assert found.ci == pytest.approx(0.95)
-    assert found.p_value == pytest.approx(0.5, abs=0.01)
+
+
+def test_p_values_are_those_of_sacrebleus_paired_bootstrap():
+    closer = [*WORSE[:-4], *WORST[-4:]]
+    texts = {"base": WORSE, "closer": closer, "worst": WORST}
+    for name in ("bleu", "chrf++"):
+        metric = make_metrics([name], EN_DE.target)
+        test = PairedTest(list(texts.items()), metric, [list(REFERENCES)], test_type="bs")
+        (table,) = [rows for key, rows in test()[1].items() if key != "System"]
+        for system, result in zip(("closer", "worst"), table[1:], strict=True):
+            found = differences(SET, WORSE, texts[system], [name])[name]
+            assert found.p_value == pytest.approx(result.p_value, abs=1e-12)
+            assert system == "worst" or 0.01 < found.p_value < 0.5  # one that tells the two apart
 
 
 def test_a_mean_is_surer_than_its_parts():

@@ -16,9 +16,11 @@ def whole_directory(directory: Path) -> Iterator[Path]:
     """A place beside `directory` to write to, which becomes it at the end; if anything fails, nothing is left.
 
     Raises:
-        CheckpointError: `directory` exists and is not empty, or the disk refuses.
+        CheckpointError: `directory` exists and is not empty, or is a file, or the disk refuses.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not directory.is_dir():
+        raise CheckpointError(f"{directory} is a file: choose another place.")
+    if directory.exists() and any(directory.iterdir()):
         raise CheckpointError(f"{directory} exists and is not empty: choose another place.")
     staging: Path | None = None
     try:

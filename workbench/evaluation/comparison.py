@@ -144,8 +144,8 @@ class Comparison:
         notes.append("± is half the 95 % confidence interval (bootstrap over sentences).")
         if self.p_values:
             notes.append(
-                f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap,"
-                f" two-sided, {RESAMPLES} resamples, no correction for the number of comparisons)."
+                f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap of"
+                f" sacreBLEU, {RESAMPLES} resamples, no correction for the number of comparisons)."
             )
         if frame["loops"].any():
             notes.append(IN_WORDS)
@@ -230,10 +230,7 @@ def compare(
 def significance(scores: Scores) -> dict[tuple[str, int, str], float]:
     """p of every system but the first, against the first: (system, number of the test set, metric) -> p.
 
-    Of the paired bootstrap that `differences` has its intervals from, two-sided: how often a resample of the sentences
-    differs by as much as was seen, in either direction, if there were no difference. sacreBLEU's `--paired-bs` takes
-    absolute differences before it centres them, which is a test of one side, whichever that turns out to be: its p is
-    about half of this one.
+    It is `Difference.p_value`, which is that of `sacrebleu --paired-bs`.
     """
     if not scores.systems:
         raise WorkbenchError("There is nothing to compare.")

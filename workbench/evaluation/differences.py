@@ -12,6 +12,7 @@ import pandas as pd
 from workbench.evaluation.quality import ASKED_AS, RESAMPLES, Scores, make_metrics
 from workbench.evaluation.testset import TestSet
 
+#: sacreBLEU's own.
 _SEED = 12345
 #: The task of a row that is the mean over all test sets.
 MEAN = "mean"
@@ -21,9 +22,10 @@ MEAN = "mean"
 class Difference:
     """A metric of a system minus that of the baseline.
 
-    delta: in the metric's points. ci: half the width of its 95 % confidence interval. p_value: of no difference,
-    two-sided; from the same paired bootstrap over sentences (Koehn 2004). Both are NaN for a single sentence, which has
-    no spread. samples: the difference in each resample.
+    delta: in the metric's points. ci: half the width of its 95 % confidence interval. p_value: of no difference, the one
+    that `sacrebleu --paired-bs` gives, from the same paired bootstrap over sentences (Koehn 2004) in the same resamples;
+    but equal scores have 1, where sacreBLEU calls them significant. Both are NaN for a single sentence, which has no
+    spread. samples: the difference in each resample.
     """
 
     delta: float
@@ -40,9 +42,10 @@ def differences(
     resamples: int = RESAMPLES,
 ) -> dict[str, Difference]:
     """The difference in each metric, by the metric's name as it was asked for."""
-    random = np.random.default_rng(_SEED)
     size = len(testset)
-    drawn = random.multinomial(size, np.full(size, 1 / size), size=resamples)
+    chosen = np.random.default_rng(_SEED).choice(size, size=(resamples, size), replace=True)
+    drawn = np.zeros((resamples, size), np.int64)  # how often each sentence is in each resample
+    np.add.at(drawn, (np.arange(resamples)[:, None], chosen), 1)
     references = [list(testset.references)]
     found = {}
     for name, metric in make_metrics(metrics, testset.task.target).items():
@@ -64,9 +67,10 @@ def differences(
 def difference(delta: float, samples: np.ndarray) -> Difference:
     """A difference with what its resamples say of it."""
     low, high = np.percentile(samples, [2.5, 97.5])
-    # Shifted so that there is no difference on average: how often is it as large as what was seen?
-    extreme = np.abs(samples - samples.mean()) >= abs(delta)
-    p = (float(extreme.sum()) + 1) / (len(samples) + 1) if delta else 1.0
+    # As sacreBLEU: absolute differences, shifted so that there is none on average, beyond what was seen.
+    sizes = np.abs(samples)
+    beyond = sizes - sizes.mean() > abs(delta)
+    p = (float(beyond.sum()) + 1) / (len(samples) + 1) if delta else 1.0
     return Difference(float(delta), float(high - low) / 2, p, samples)
 
 
