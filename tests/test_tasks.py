@@ -76,3 +76,9 @@ def test_a_router_looks_at_the_source_the_target_or_both():
     assert key_of(EN_DE, "pair") == "eng_Latn-deu_Latn"
     with pytest.raises(TaskError, match=r"'both'\. Accepted: source, target, pair"):
         key_of(EN_DE, "both")  # type: ignore[arg-type]
+
+
+def test_a_file_taken_for_a_task_does_not_fill_the_screen():
+    with pytest.raises(TaskError) as caught:
+        parse_task("A man rides a horse. " * 1000)
+    assert len(str(caught.value)) < 200

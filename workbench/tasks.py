@@ -68,7 +68,7 @@ def parse_task(text: str, among: Sequence[str] | None = None) -> Task:
     if error is not None:
         raise error
     raise TaskError(
-        f"{text!r} is not a task. Write the source and the target language with a hyphen between, "
+        f"{text!r:.40} is not a task. Write the source and the target language with a hyphen between, "
         "e.g. eng_Latn-deu_Latn or en-de."
     )
 
