@@ -57,7 +57,7 @@ def show_results(results: Sequence[Measured]) -> None:
         for name in table.columns
         if name != "System"
     }
-    formats["Loops"] = st.column_config.NumberColumn(
+    formats["Repetition"] = st.column_config.NumberColumn(
         format="percent", help="Translations in which up to 4 words stand three times in a row"
     )
     formats["Length ratio"] = st.column_config.NumberColumn(
@@ -130,7 +130,7 @@ def _summary(
                 change: Any = last.loc[(r.system, metric)] if found else None
                 row[f"Δ {name}"] = change["delta"] if found else None
                 row[f"p ({name})"] = change["p_value"] if found else None
-        row |= {"Length ratio": own["length_ratio"].mean(), "Loops": own["loops"].mean()}
+        row |= {"Length ratio": own["length_ratio"].mean(), "Repetition": own["loops"].mean()}
         if speeds is not None:
             timed = speeds[speeds["system"] == r.system].sort_values("batch_size")
             least, most = timed.iloc[0], timed.iloc[-1]
@@ -160,8 +160,8 @@ def _notes(
         notes.append("Scores are means over directions.")
     if len(results) > 1:
         notes.append(
-            f"Δ: against {results[0].system}; p: paired bootstrap over sentences, no correction for the number of"
-            " comparisons."
+            f"Δ: against {results[0].system}; p: sacreBLEU's paired bootstrap over sentences, one-sided, no"
+            " correction for the number of comparisons."
         )
     if speeds is not None:
         notes.append(
@@ -215,7 +215,7 @@ def _quality(scores: Scores, changes: pd.DataFrame, of: str) -> None:
             "±", format="%.2f", help="Half the 95 % interval, bootstrap over sentences"
         ),
         "length_ratio": st.column_config.NumberColumn("Length ratio", format="%.3f"),
-        "loops": st.column_config.NumberColumn("Loops", format="percent"),
+        "loops": st.column_config.NumberColumn("Repetition", format="percent"),
     }
     st.dataframe(
         shown, hide_index=True, width="stretch", column_order=list(names), column_config=names

@@ -144,8 +144,8 @@ class Comparison:
         notes.append("± is half the 95 % confidence interval (bootstrap over sentences).")
         if self.p_values:
             notes.append(
-                f"† differs from {self.scores.systems[0]}, p < {LEVEL} (paired bootstrap of"
-                f" sacreBLEU, {RESAMPLES} resamples, no correction for the number of comparisons)."
+                f"† differs from {self.scores.systems[0]}, p < {LEVEL} (sacreBLEU's paired"
+                f" bootstrap, {RESAMPLES} resamples: one-sided, no correction for the number of comparisons)."
             )
         if frame["loops"].any():
             notes.append(IN_WORDS)

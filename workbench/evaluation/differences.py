@@ -24,8 +24,9 @@ class Difference:
 
     delta: in the metric's points. ci: half the width of its 95 % confidence interval. p_value: of no difference, the one
     that `sacrebleu --paired-bs` gives, from the same paired bootstrap over sentences (Koehn 2004) in the same resamples;
-    but equal scores have 1, where sacreBLEU calls them significant. Both are NaN for a single sentence, which has no
-    spread. samples: the difference in each resample.
+    but equal scores have 1, where sacreBLEU calls them significant. That test takes absolute differences before it
+    centres them and so counts one side, whichever that turns out to be: where the interval just ends at 0, p is about
+    0.025. Both are NaN for a single sentence, which has no spread. samples: the difference in each resample.
     """
 
     delta: float
