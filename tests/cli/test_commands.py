@@ -351,7 +351,13 @@ def test_prune_refuses(
     assert not (tmp_path / "x").exists()
 
 
-def test_compare(checkpoints: dict[str, str], sources: Path, references: Path, run: Run) -> None:
+def test_compare(
+    checkpoints: dict[str, str],
+    sources: Path,
+    references: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     both = ("compare", checkpoints["dense"], checkpoints["target"], "-s", "en", "-t", "de")
     files = ("-i", sources, "-r", references, "--max-length", "6")
     result = run(*both, *files, "--no-speed", "--json")
@@ -365,6 +371,14 @@ def test_compare(checkpoints: dict[str, str], sources: Path, references: Path, r
     assert result.table["scores"][0]["testset"] == "sources.txt"
     latex = run(*both, *files, "--no-speed", "-f", "latex", "--metrics", "bleu")
     assert "\\begin{tabular}" in latex.out and "chrF" not in latex.out
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.evaluation.comparison.benchmark", stop)
+    cut = run(*both, *files, "--json")
+    assert cut.code == 130 and "2 of 2 systems scored, and none timed." in cut.err
+    assert cut.table["scores"] == result.table["scores"] and "speeds" not in cut.table
 
 
 def test_compare_refuses(checkpoints: dict[str, str], sources: Path, run: Run) -> None:

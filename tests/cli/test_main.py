@@ -105,6 +105,13 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
+def test_closed_streams_do_no_harm(checkpoints: dict[str, str]) -> None:
+    command = f"{sys.executable} -m workbench info"
+    for arguments, code in ((f"{checkpoints['dense']} >&-", 0), ("no/such 2>&-", 1)):
+        result = subprocess.run(["bash", "-c", f"{command} {arguments}"], capture_output=True)
+        assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
+
+
 def test_a_large_load_is_announced(checkpoints, run, monkeypatch):  # type: ignore[no-untyped-def]
     monkeypatch.setattr("workbench.cli.options._LARGE", 1000)
     arguments = ("translate", checkpoints["dense"], "-s", "en", "-t", "de", "-i", "/no/file")

@@ -15,11 +15,13 @@ from workbench.cli.options import (
     new_command,
     positive,
 )
-from workbench.cli.output import ProgressLine, check_file, whole_file
+from workbench.cli.output import ProgressLine, check_file, note, whole_file
 from workbench.errors import WorkbenchError
+from workbench.wording import counted
 
 if TYPE_CHECKING:
     from workbench.decoding.system import System
+    from workbench.evaluation.comparison import Comparison
     from workbench.evaluation.testset import TestSet
     from workbench.tasks import Task
 
@@ -97,7 +99,23 @@ def run(args: argparse.Namespace) -> None:
             args.max_length,
             early_stopping=args.early_stopping,
             progress=lambda what, done, total: line(done, total, what),
+            interrupted=lambda found: _write_part(args, found, len(models), line),
         )
+    _write(args, comparison)
+
+
+def _write_part(
+    args: argparse.Namespace, comparison: Comparison, systems: int, line: ProgressLine
+) -> None:
+    """What is done of an interrupted comparison."""
+    line.close()
+    _write(args, comparison)
+    note(
+        f"{len(comparison.scores.systems)} of {counted(systems, 'system')} scored, and none timed."
+    )
+
+
+def _write(args: argparse.Namespace, comparison: Comparison) -> None:
     text = comparison.render("json" if args.json else args.format)
     if args.output:
         with whole_file(args.output) as place:

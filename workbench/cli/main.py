@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _run(list(argv))
+    _fill_streams()
     raise_on_signals()
     try:
         return _run(sys.argv[1:], own=True)
@@ -86,7 +87,8 @@ def _run(arguments: list[str], own: bool = False) -> int:
         warnings.showwarning = lambda message, *_: _say(f"warning: {message}")  # type: ignore[assignment]
         try:
             status = args.run(args)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed, which who needs it has said
+                sys.stdout.flush()
             return status or 0
         except KeyboardInterrupt as end:
             terminated = isinstance(end, Terminated)
@@ -94,7 +96,7 @@ def _run(arguments: list[str], own: bool = False) -> int:
             status = 128 + (signal.SIGTERM if terminated else signal.SIGINT)
             if own and not _is_joined():
                 # XLA may still be compiling in threads, under which Python must not be torn down.
-                with contextlib.suppress(OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
                     sys.stdout.flush()
                 os._exit(status)
             return status
@@ -105,7 +107,7 @@ def _run(arguments: list[str], own: bool = False) -> int:
         except Exception as error:
             if os.environ.get(TRACEBACK):
                 raise
-            _say(f"error: {_one_line(error)}")
+            _say(f"error: {_one_line(error, hasattr(args, 'batch_size'))}")
             return 1
 
 
@@ -138,14 +140,15 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, has_batches: bool) -> str:
     if isinstance(error, WorkbenchError):
         text = str(error)
     elif isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         text = f"{error.filename}: {reason}." if error.filename else f"{reason}."
     elif "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
-        text = "There is not enough memory: give a smaller --batch-size, or shorter lines."
+        smaller = ": give a smaller --batch-size, or shorter lines" if has_batches else " for this"
+        text = f"There is not enough memory{smaller}."
     else:
         text = (
             f"This should not happen ({type(error).__name__}: {error}). Please report it; with"
@@ -156,6 +159,17 @@ def _one_line(error: Exception) -> str:
 
 def _say(message: str) -> None:
     print(f"workbench: {message}", file=sys.stderr, flush=True)
+
+
+def _fill_streams() -> None:
+    """Put nothing in the place of streams that are closed, so that no file is opened as one of them; errors go there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _silence_stdout() -> None:

@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -13,7 +15,13 @@ import pandas as pd
 from workbench.decoding.system import System
 from workbench.errors import WorkbenchError
 from workbench.evaluation.differences import differences, from_baseline
-from workbench.evaluation.quality import ASKED_AS, RESAMPLES, Scores, evaluate, metric_in_words
+from workbench.evaluation.quality import (
+    ASKED_AS,
+    RESAMPLES,
+    Scores,
+    evaluate_each,
+    metric_in_words,
+)
 from workbench.evaluation.repetition import IN_WORDS
 from workbench.evaluation.speed import BATCHES, Speeds, benchmark
 from workbench.evaluation.systems import name_systems, size_of
@@ -173,6 +181,7 @@ def compare(
     max_length: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     early_stopping: bool = False,
+    interrupted: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """Evaluate and benchmark `models`, of which the first is the baseline that p-values are against.
 
@@ -181,6 +190,8 @@ def compare(
         batch_sizes, batches: as in `benchmark`, which runs on the sources of the first test set; no batch
             sizes, no benchmark.
         progress: called with (what is done, steps done, steps in all).
+        interrupted: called where KeyboardInterrupt ends this, with the comparison of the models that were scored by then,
+            untimed, if any was.
 
     Raises:
         WorkbenchError: as `evaluate` and `benchmark` do.
@@ -191,32 +202,40 @@ def compare(
 
     systems = name_systems(models)
     chosen = list(systems.values())
-    scores = evaluate(
-        chosen,
-        testsets,
-        metrics,
-        batch_size,
-        beam_size,
-        max_length,
-        progress=told("sentences"),
-        early_stopping=early_stopping,
-    )
+    scored: list[Scores] = []
     speeds = None
-    if batch_sizes:
-        first = scores.testsets[0]
-        speeds = benchmark(
-            chosen,
-            batch_sizes,
-            first.sources,
-            first.task.source,
-            first.task.target,
-            beam_size,
-            batches,
-            max_length,
-            progress=told("timed batches"),
-            early_stopping=early_stopping,
-        )
-    sizes = {name: size_of(model) for name, model in systems.items()}
+    try:
+        given = metrics, batch_size, beam_size, max_length
+        told_of = {"progress": told("sentences"), "early_stopping": early_stopping}
+        for one in evaluate_each(chosen, testsets, *given, **told_of):  # type: ignore[arg-type]
+            scored.append(one)
+        if batch_sizes:
+            first = scored[0].testsets[0]
+            speeds = benchmark(
+                chosen,
+                batch_sizes,
+                first.sources,
+                first.task.source,
+                first.task.target,
+                beam_size,
+                batches,
+                max_length,
+                progress=told("timed batches"),
+                early_stopping=early_stopping,
+            )
+    except KeyboardInterrupt:
+        if scored and interrupted:
+            interrupted(_comparison(systems, scored, None))
+        raise
+    return _comparison(systems, scored, speeds)
+
+
+def _comparison(
+    systems: Mapping[str, System], scored: Sequence[Scores], speeds: Speeds | None
+) -> Comparison:
+    """Of those systems that were scored."""
+    scores = reduce(add, scored)
+    sizes = {name: size_of(systems[name]) for name in scores.systems}
     return Comparison(
         scores,
         significance(scores),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from importlib.util import find_spec
+from operator import add
 from typing import Any
 
 import pandas as pd
@@ -114,6 +116,22 @@ def evaluate(
     Raises:
         WorkbenchError: an unknown metric, nothing to evaluate, or a direction that a model lacks.
     """
+    given = metrics, batch_size, beam_size, max_length, resamples, progress, early_stopping
+    return reduce(add, evaluate_each(models, testsets, *given))
+
+
+def evaluate_each(
+    models: System | Sequence[System],
+    testsets: TestSet | Sequence[TestSet],
+    metrics: str | Sequence[str] = ("bleu", "chrf++"),
+    batch_size: int = 32,
+    beam_size: int = 1,
+    max_length: int | None = None,
+    resamples: int = RESAMPLES,
+    progress: Callable[[int, int], None] | None = None,
+    early_stopping: bool = False,
+) -> Iterator[Scores]:
+    """The scores of one model after the other; arguments and errors as of `evaluate`."""
     systems = name_systems(models)
     sets = as_testsets(testsets)
     metrics = as_list(metrics, str, "metrics", "a metric's name")
@@ -124,9 +142,8 @@ def evaluate(
         make_metrics(metrics, testset.task.target)  # before hours of translating, not after
     total = len(systems) * sum(map(len, sets))
     done = 0
-    scores: list[Score] = []
-    hypotheses: dict[str, tuple[tuple[Translation, ...], ...]] = {}
     for name, model in systems.items():
+        scores: list[Score] = []
         outputs = []
         for testset in sets:
             before = done
@@ -149,8 +166,7 @@ def evaluate(
             done += len(testset)
             outputs.append(tuple(output))
             scores += score(name, testset, output, metrics, resamples)
-        hypotheses[name] = tuple(outputs)
-    return Scores(tuple(scores), sets, hypotheses)
+        yield Scores(tuple(scores), sets, {name: tuple(outputs)})
 
 
 def score(
