@@ -49,7 +49,8 @@ def new_command(
         "--dtype",
         choices=_DTYPES if name in _USING else _DTYPES[:1],
         default="float32",
-        help="what to compute in (default: float32)",
+        help="what to compute in (default: float32"
+        + ("; in bfloat16 a translation may depend on its batch)" if name in _USING else ")"),
     )
     parser.set_defaults(run=run)
     return parser
