@@ -127,11 +127,11 @@ def check_exchange(mesh):
 
 
 def press(progress):
-    """Ctrl-C for the second process, and time for the first to hear of it: JAX looks once a second."""
+    """Ctrl-C for the second process, and time for the first to hear of it: JAX looks once a second, if it gets to it."""
     if progress.step == 6:
         if jax.process_index() == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(3)
+        time.sleep(8)
 
 
 def main(what, output, how=""):
