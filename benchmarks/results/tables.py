@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmarks.results.counts import Scored
 from benchmarks.results.systems import SYSTEMS, ZERO_SHOT, System
-from workbench.evaluation.differences import Difference, difference
+from workbench.evaluation.differences import Difference, difference, two_sided
 from workbench.languages import find_language
 from workbench.routing.similarity import entropies
 from workbench.tasks import parse_task
@@ -102,7 +102,7 @@ class Contrast:
 
     delta: the difference. ci: half its 95 % interval by paired bootstrap over pictures. seeds_ci: half its 95 %
     interval by Student's t over the seeds; NaN with one seed. by_seed: the difference of each seed. p_value: of the
-    bootstrap.
+    bootstrap, two-sided.
     """
 
     delta: float
@@ -133,7 +133,7 @@ def contrast(system: Sequence[Scored], other: Sequence[Scored], tasks: Iterable[
     )
     by_seed = (ours - theirs)[:, 0]
     values = (ours - theirs).mean(axis=0)
-    found: Difference = difference(values[0], values[1:])
+    found: Difference = two_sided(difference(values[0], values[1:]))
     seeds_ci = math.nan
     if len(seeds) > 1:
         seeds_ci = float(

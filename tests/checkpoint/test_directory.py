@@ -304,7 +304,7 @@ def test_a_directory_with_something_in_it_is_not_overwritten(tmp_path):
     with pytest.raises(CheckpointError, match="exists and is not empty"):
         translator().save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["note"]
-    with pytest.raises(CheckpointError, match="exists and is not empty"):
+    with pytest.raises(CheckpointError, match="note is a file"):
         translator().save(tmp_path / "note")
 
 

@@ -13,6 +13,7 @@ from workbench.evaluation.differences import (
     differences,
     from_baseline,
     mean_difference,
+    two_sided,
 )
 from workbench.evaluation.quality import Scores, make_metrics, score
 from workbench.evaluation.sentences import differing_sentences
@@ -45,6 +46,7 @@ def test_the_interval_holds_19_of_20_resamples():
     samples = np.linspace(-1, 1, 2001) + 0.5
     found = difference(0.5, samples)
     assert found.ci == pytest.approx(0.95)
+    assert two_sided(found).p_value == pytest.approx(0.5, abs=0.01)
 
 
 def test_p_values_are_those_of_sacrebleus_paired_bootstrap():

@@ -70,9 +70,19 @@ def difference(delta: float, samples: np.ndarray) -> Difference:
     low, high = np.percentile(samples, [2.5, 97.5])
     # As sacreBLEU: absolute differences, shifted so that there is none on average, beyond what was seen.
     sizes = np.abs(samples)
-    beyond = sizes - sizes.mean() > abs(delta)
-    p = (float(beyond.sum()) + 1) / (len(samples) + 1) if delta else 1.0
+    p = _share(sizes - sizes.mean() > abs(delta)) if delta else 1.0
     return Difference(float(delta), float(high - low) / 2, p, samples)
+
+
+def two_sided(one: Difference) -> Difference:
+    """The same with a p of both sides: differences shifted so that there is none on average, as large as what was seen."""
+    extreme = np.abs(one.samples - one.samples.mean()) >= abs(one.delta)
+    return replace(one, p_value=_share(extreme) if one.delta else 1.0)
+
+
+def _share(resamples: np.ndarray) -> float:
+    """How many there are of these, with the one that was seen."""
+    return (float(resamples.sum()) + 1) / (len(resamples) + 1)
 
 
 def mean_difference(parts: Sequence[Difference]) -> Difference:
