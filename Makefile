@@ -51,15 +51,17 @@ $(TEST): $(APP) requirements/test.txt
 app: setup
 	$(BIN)/workbench app --port $(PORT)
 
-# Gradients take XLA three times as long to compile as to compile badly, and the tests of training run few steps.
-# All other tests, those of training from the command line among them, run what users run.
+# XLA takes two to three times as long to compile as to compile badly, and these tests run most programs once: gradients,
+# and many small networks beside those of transformers. All other tests, those of training from the command line and of
+# bundled checkpoints beside other engines among them, run what users run.
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+QUICK := tests/training tests/checkpoint tests/routing
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 # ARGS may choose tests that only one of the two has: pytest then ends with 5.
 NO_MATCH = $(if $(ARGS),test $$? = 5,false)
 test: check
-	XLA_FLAGS="$(QUICK_XLA)" $(PYTEST) tests/training || $(NO_MATCH)
-	$(PYTEST) --ignore tests/training || $(NO_MATCH)
+	XLA_FLAGS="$(QUICK_XLA)" $(PYTEST) $(QUICK) || $(NO_MATCH)
+	$(PYTEST) $(QUICK:%=--ignore=%) || $(NO_MATCH)
 
 check: test-setup
 	$(BIN)/ruff format --check
