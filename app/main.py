@@ -30,7 +30,8 @@ _FIRST = st.Page(
 
 def _to_first() -> None:
     """Send who asks for the first page by its name, as for all others, to where it is."""
-    st.switch_page(_FIRST, query_params=st.query_params.to_dict())
+    asked = {key: st.query_params.get_all(key) for key in st.query_params}
+    st.switch_page(_FIRST, query_params=asked)
 
 
 page = st.navigation(

@@ -22,9 +22,12 @@ def test_a_caption_is_translated_and_its_tokens_tinted(page: Page, app_url: str)
         expect(page.get_by_role("heading", name=name, level=1)).to_be_visible(timeout=60_000)
         expect(page.get_by_test_id("stException")).to_have_count(0)
     # The first page has its name in an address too, like all others.
-    page.goto(f"{app_url}/translate")
+    two = ("captions-dense", "captions-hybrid-moe")
+    page.goto(f"{app_url}/translate?with={two[0]}&with={two[1]}")
     expect(page.get_by_role("heading", name="Translate", level=1)).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Page not found")).to_have_count(0)
+    for name in two:
+        expect(page.get_by_test_id("stMultiSelect").get_by_text(name)).to_be_visible()
 
 
 @pytest.mark.browser
