@@ -214,4 +214,7 @@ offered = WHOSE | SAVED if routed else SAVED
 where = choose_one(st, "Look at", "whose-text", offered, segmented=True, strange=strange)
 found = open_saved(strange) if where == "file" else trace(routed, where, strange)
 if found is not None:
-    show(found)
+    try:
+        show(found)
+    except WorkbenchError as error:  # of a table that was made elsewhere
+        st.error(session.literal(str(error)), icon=":material/error:")

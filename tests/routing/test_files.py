@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -67,6 +68,7 @@ def test_a_bare_table_is_enough(routes, tmp_path, suffix):
 WRONG = {
     "gate": (lambda f: f.assign(gate=["x", *f["gate"][1:]]), "row 1: gate is x, which is none"),
     "expert": (lambda f: f.assign(expert=-1), "row 1: expert is -1"),
+    "large": (lambda f: f.assign(expert=40_000), "row 1: expert is 40000"),
     "stack": (lambda f: f.assign(stack="both"), "a stack 'both'"),
     "task": (lambda f: f.assign(task="nonsense"), "nonsense"),
     "twice": (lambda f: pd.concat([f, f[:1]]), "two rows for one choice"),
@@ -82,6 +84,16 @@ def test_a_table_that_is_none_is_refused_in_a_line(routes, tmp_path, case):
     with pytest.raises(WorkbenchError, match=re.escape(message)) as refused:
         read_routes(tmp_path / "r.csv")
     assert "\n" not in str(refused.value)
+
+
+def test_a_table_that_its_own_words_do_not_fit_is_refused(routes, tmp_path):
+    for change, says in (
+        ({"sources": routes.sources[:2]}, "more sentences than texts"),
+        ({"experts": dict.fromkeys(routes.experts, 1)}, "has no expert"),
+    ):
+        write_routes(dataclasses.replace(routes, **change), tmp_path / "r.parquet")
+        with pytest.raises(WorkbenchError, match=says):
+            read_routes(tmp_path / "r.parquet")
 
 
 def test_other_files_are_refused_in_a_line(routes, tmp_path):
@@ -117,7 +129,9 @@ def test_usage_is_read_as_it_was_written(routes, tmp_path):
     np.testing.assert_allclose(read.weights, usage.weights, atol=1e-4)
     table = json.loads(usage.to_json())
     del table["layers"][0]["share"]
+    odd = json.loads(usage.to_json()) | {"tasks": ["nonsense"]}
     for text, message in (
+        (json.dumps(odd), "nonsense"),
         ("{", "not valid JSON"),
         ("[]", "no usage"),
         (json.dumps(table), "share"),

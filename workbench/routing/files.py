@@ -17,7 +17,7 @@ from workbench.arguments import as_json, as_list, as_one
 from workbench.errors import WorkbenchError
 from workbench.routing.trace import COLUMNS, TYPES, Routes
 from workbench.routing.usage import Usage
-from workbench.tasks import Task, TaskError, parse_task
+from workbench.tasks import parse_task
 
 #: How a table of routes may be written.
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -129,6 +129,10 @@ def usage_from_json(table: Any, name: str) -> Usage:
         rows = list(table["layers"])
         layers = tuple((str(row["stack"]), int(row["layer"])) for row in rows)
         experts = tuple(int(row["experts"]) for row in rows)
+        if not tasks or {stack for stack, _ in layers} - set(_STACKS):
+            raise ValueError("no tasks, or a stack that is neither encoder nor decoder")
+        for task in tasks:
+            parse_task(task)
         tokens = np.array([[row["tokens"][task] for row in rows] for task in tasks], np.float64)
 
         def array(key: str) -> np.ndarray:
@@ -186,10 +190,10 @@ def _about(routes: Routes) -> dict[str, Any]:
 
 
 def _with(frame: pd.DataFrame, about: dict[str, Any]) -> Routes:
-    """Routes of a table that came with all else."""
-    return Routes(
+    """Routes of a table that came with all else; ValueError where the two do not belong together."""
+    found = Routes(
         frame,
-        tuple(_task(text) for text in about["tasks"]),
+        tuple(map(parse_task, about["tasks"])),
         tuple(map(str, about["sources"])),
         tuple(map(str, about["translations"])),
         {stack: tuple(map(int, layers)) for stack, layers in about["layers"].items()},
@@ -198,6 +202,13 @@ def _with(frame: pd.DataFrame, about: dict[str, Any]) -> Routes:
         tuple(map(int, about["cut"])),
         str(about["model"]),
     )
+    if frame["sentence"].max() >= len(found.sources):
+        raise ValueError("it has more sentences than texts")
+    most = frame.groupby(["stack", "layer"], observed=True)["expert"].max()
+    for (stack, layer), expert in most.items():
+        if layer not in found.layers[stack] or expert >= found.experts_in(stack, layer):
+            raise ValueError(f"{stack} layer {layer} has no expert {expert}")
+    return found
 
 
 def _alone(frame: pd.DataFrame) -> Routes:
@@ -241,15 +252,15 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         values = pd.to_numeric(frame[column], errors="coerce")
         wrong = ~np.isfinite(values) | (values < 0)
         if column != "gate":
-            wrong |= values % 1 != 0
+            wrong |= (values % 1 != 0) | (values > np.iinfo(TYPES[column]).max)
         if wrong.any():
             row = int(wrong.idxmax())
             raise WorkbenchError(
                 f"{name}, row {row + 1}: {column} is {frame[column][row]}, which is none."
             )
         frame[column] = values
-    tasks = {text: _task(str(text)) for text in frame["task"].unique()}
-    frame["task"] = frame["task"].astype(str).map({str(t): str(task) for t, task in tasks.items()})
+    tasks = {str(text): str(parse_task(str(text))) for text in frame["task"].unique()}
+    frame["task"] = frame["task"].astype(str).map(tasks)
     strange = set(frame["stack"].astype(str)) - set(_STACKS)
     if strange:
         raise WorkbenchError(f"{name} has a stack {min(strange)!r}: expected encoder or decoder.")
@@ -260,14 +271,3 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             f"{name} has two rows for one choice: number the sentences through, over all tasks."
         )
     return frame.astype(TYPES)
-
-
-def _task(text: str) -> Task:
-    """A task as it is written; its languages need not be any that the workbench knows."""
-    try:
-        return parse_task(text)
-    except (TaskError, WorkbenchError):
-        source, hyphen, target = text.partition("-")
-        if not hyphen or "-" in target or not source or not target:
-            raise
-        return Task(source, target)
