@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.languages import find_language
 from workbench.text import TokenizerError
-from workbench.text.added_tokens import CONFIG_FILE, read_ids
+from workbench.text.added_tokens import CONFIG_FILE, read_ids, read_table
 from workbench.text.hub_tokenizer import SPECIAL_TOKENS
 from workbench.text.tokenizer import MODEL_FILE, Tokenizer, each_of
 
@@ -72,8 +72,8 @@ class M2M100Tokenizer(Tokenizer):
     @classmethod
     def read(cls, directory: Path) -> M2M100Tokenizer:
         """The tokenizer of a published M2M100 checkpoint. Raises TokenizerError."""
-        vocabulary = _read_json(directory / VOCABULARY_FILE)
-        config = _read_json(directory / CONFIG_FILE) if (directory / CONFIG_FILE).exists() else {}
+        vocabulary = read_table(directory / VOCABULARY_FILE)
+        config = read_table(directory / CONFIG_FILE)
         try:
             model = (directory / MODEL_FILE).read_bytes()
         except OSError as error:
@@ -154,15 +154,3 @@ def _check_numbering(vocabulary: Any) -> None:
             raise TokenizerError(
                 f"{VOCABULARY_FILE}: {token} has id {vocabulary.get(token)}, expected {i}."
             )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TokenizerError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise TokenizerError(f"{path} is damaged: it is not JSON ({error}).") from error
-    if not isinstance(table, dict):
-        raise TokenizerError(f"{path} holds {type(table).__name__}, not an object.")
-    return table
